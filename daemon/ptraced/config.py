@@ -1,0 +1,212 @@
+"""The daemon's configuration: TOML, every setting with a default, checked as a whole.
+
+Defaults need no file. Sizes are numbers of bytes, or texts like "64MiB".
+"""
+
+from __future__ import annotations
+
+import difflib
+import mmap
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from ptraced import config_values as values
+from ptraced.errors import TraceError, Unavailable
+
+DEFAULT_FILE = Path("/etc/ptraced/ptraced.toml")
+DEFAULT_STATE_DIR = Path("/var/lib/ptraced")
+
+_KIB, _MIB = 1 << 10, 1 << 20
+
+# Kernel memory of one event's rings: per CPU, and over all CPUs of the host.
+_RING_BYTES = 2 * _MIB
+_RINGS_BYTES = 32 * _MIB
+
+
+def default_buffer_pages(cpus: int, page_bytes: int = mmap.PAGESIZE) -> int:
+    """Pages of an event's ring per CPU, a power of two: at most 2 MiB, and 32 MiB in all."""
+    pages = max(1, min(_RING_BYTES, _RINGS_BYTES // cpus) // page_bytes)
+    return 1 << pages.bit_length() - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where clients connect, and where files are kept.
+
+    `socket_group` is used where the host has that group; `listen` is a loopback TCP address
+    next to the socket, empty for none; `state_dir` is None where the daemon is to choose.
+    """
+
+    socket: Annotated[Path, values.socket_path] = Path("/run/ptraced/ptraced.sock")
+    socket_mode: Annotated[int, values.mode] = 0o660
+    socket_group: Annotated[str, values.text] = "ptrace"
+    listen: Annotated[str, values.loopback] = ""
+    state_dir: Annotated[Path | None, values.absolute_path] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What clients may ask for, and what they get when they do not ask.
+
+    `queue_bytes` bounds what waits for one slow client. `buffer_pages` is the ring per CPU
+    and event by default, `max_buffer_pages` the largest that a session may ask for.
+    """
+
+    sessions: Annotated[int, values.number(1, 65536)] = 256
+    events_per_session: Annotated[int, values.number(1, 65536)] = 1024
+    queue_bytes: Annotated[int, values.size(_MIB, 1 << 40)] = 64 * _MIB
+    buffer_pages: Annotated[int, values.pages] = field(
+        default_factory=lambda: default_buffer_pages(os.cpu_count() or 1)
+    )
+    max_buffer_pages: Annotated[int, values.pages] = 16384
+    filter_bytes: Annotated[int, values.size(256, _MIB)] = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """When rings are read: every `interval_ms`, or at once when `watermark_bytes` wait in one."""
+
+    interval_ms: Annotated[int, values.number(1, 1000)] = 20
+    watermark_bytes: Annotated[int, values.size(1, 1 << 30)] = 256 * _KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What is logged to standard error, and how."""
+
+    level: Annotated[str, values.choice("debug", "info", "warning", "error")] = "info"
+    format: Annotated[str, values.choice("text", "json")] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings, in the sections of the file."""
+
+    server: Server = field(default_factory=Server)
+    limits: Limits = field(default_factory=Limits)
+    reader: Reader = field(default_factory=Reader)
+    log: Log = field(default_factory=Log)
+
+    def state_dir(self) -> Path:
+        """The directory to keep files in: as configured, else systemd's, else /var/lib/ptraced.
+
+        Raises Unavailable where none is set and the default cannot be written.
+        """
+        if self.server.state_dir is not None:
+            return self.server.state_dir
+        given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+        if given:
+            return Path(given)
+        place = DEFAULT_STATE_DIR if DEFAULT_STATE_DIR.exists() else DEFAULT_STATE_DIR.parent
+        if os.access(place, os.W_OK):
+            return DEFAULT_STATE_DIR
+        raise Unavailable(
+            f"error: {DEFAULT_STATE_DIR} cannot be written; "
+            "name a directory of the daemon's own by server.state_dir"
+        )
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read the configuration: `path`, else /etc/ptraced/ptraced.toml where there is one.
+
+    Raises TraceError that lists every mistake with its file, line and key.
+    """
+    if path is None:
+        if not DEFAULT_FILE.exists():
+            return Config()
+        path = DEFAULT_FILE
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise TraceError(f"error: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TraceError(f"error: {path} is not UTF-8 text") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, name: str) -> Config:
+    """Read a configuration from TOML text; `name` is what messages call it."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TraceError(f"error: {name}: {error}") from None
+    kinds = get_type_hints(Config)
+    sections: dict[str, Any] = {}
+    mistakes: list[tuple[int, str]] = []
+    for section, content in document.items():
+        if section not in kinds or not isinstance(content, dict):
+            hint = _did_you_mean(section, kinds)
+            mistakes.append((_line(text, section), f"there is no section [{section}]{hint}"))
+        else:
+            sections[section], wrong = _section(kinds[section], content)
+            mistakes += [
+                (_line(text, section, key), f"{section}.{key} {what}") for key, what in wrong
+            ]
+    config = Config(**sections)
+    if not mistakes:
+        mistakes = [(_line(text, *key), what) for key, what in _contradictions(config)]
+    if mistakes:
+        lines = [f"error: {name}:{line}: {message}" for line, message in sorted(mistakes)]
+        raise TraceError("\n".join(lines))
+    return config
+
+
+def _section(kind: Any, content: dict[str, Any]) -> tuple[Any, list[tuple[str, str]]]:
+    """The section as far as it is right, and what is wrong, by key."""
+    hints = get_type_hints(kind, include_extras=True)
+    accepted = {}
+    mistakes = []
+    for key, value in content.items():
+        if key not in hints:
+            mistakes.append((key, "is not a setting" + _did_you_mean(key, hints)))
+            continue
+        (parse,) = hints[key].__metadata__
+        try:
+            accepted[key] = parse(value)
+        except ValueError as error:
+            mistakes.append((key, f"{error}, not {_shown(value)}"))
+    return kind(**accepted), mistakes
+
+
+def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
+    limits = config.limits
+    if limits.buffer_pages > limits.max_buffer_pages:
+        yield (
+            ("limits", "buffer_pages"),
+            f"limits.buffer_pages must be at most limits.max_buffer_pages "
+            f"({limits.max_buffer_pages}), not {limits.buffer_pages}",
+        )
+
+
+def _line(text: str, section: str, key: str | None = None) -> int:
+    """The line of a section or of a key in it, as far as a plain look at the text tells."""
+    current, found = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[+\s*([^\]\s]+)\s*\]", line)
+        if header is not None:
+            current = header[1]
+            if current == section:
+                found = number
+        assigned = re.match(r"\s*([\w\"'.-]+)\s*=", line)
+        name = assigned[1].replace('"', "").replace("'", "") if assigned else ""
+        if name and (current, name) == (section, key):
+            return number
+        if not current and name in (section, f"{section}.{key}"):
+            return number
+    return found
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

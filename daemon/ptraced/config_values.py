@@ -1,0 +1,121 @@
+"""Values of settings: each function checks a TOML value and turns it into Python's.
+
+All of them raise ValueError with what the value must be, to go behind the name of a setting.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MAX_PAGES = 1 << 20
+
+_KIB = 1 << 10
+_UNITS = {"": 1, "B": 1, "KiB": _KIB, "MiB": _KIB**2, "GiB": _KIB**3}
+
+
+def number(least: int, most: int) -> Callable[[Any], int]:
+    """An integer between two bounds."""
+
+    def parse(value: Any) -> int:
+        if type(value) is int and least <= value <= most:
+            return value
+        raise ValueError(f"must be a number from {least} to {most}")
+
+    return parse
+
+
+def size(least: int, most: int) -> Callable[[Any], int]:
+    """Bytes: a number, or a text with a binary unit."""
+
+    def parse(value: Any) -> int:
+        match = re.fullmatch(r"(\d{1,18}) ?([KMG]iB|B|)", str(value))
+        if match is not None and type(value) in (int, str):
+            number_of_bytes = int(match[1]) * _UNITS[match[2]]
+            if least <= number_of_bytes <= most:
+                return number_of_bytes
+        raise ValueError(
+            f'must be a size from {format_size(least)} to {format_size(most)}, like "64MiB"'
+        )
+
+    return parse
+
+
+def pages(value: Any) -> int:
+    """Pages of a ring: a power of two."""
+    if type(value) is int and 0 < value <= MAX_PAGES and value & value - 1 == 0:
+        return value
+    raise ValueError(f"must be a power of two, at most {MAX_PAGES} pages")
+
+
+def text(value: Any) -> str:
+    """Any text."""
+    if isinstance(value, str):
+        return value
+    raise ValueError("must be a text")
+
+
+def choice(*choices: str) -> Callable[[Any], str]:
+    """One of a few words."""
+
+    def parse(value: Any) -> str:
+        if value in choices:
+            return str(value)
+        raise ValueError("must be one of " + ", ".join(f'"{choice}"' for choice in choices))
+
+    return parse
+
+
+def absolute_path(value: Any) -> Path:
+    """A path from the root."""
+    if isinstance(value, str) and value.startswith("/"):
+        return Path(value)
+    raise ValueError("must be an absolute path")
+
+
+def socket_path(value: Any) -> Path:
+    """A path that fits into a socket address."""
+    path = absolute_path(value)
+    # sun_path of unix(7), its closing NUL included.
+    if len(os.fsencode(path)) < 108:
+        return path
+    raise ValueError("must be shorter than 108 bytes, the limit of socket paths")
+
+
+def mode(value: Any) -> int:
+    """File permissions as octal digits in a text: TOML would read 0660 as no number."""
+    if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value):
+        return int(value, 8)
+    raise ValueError('must be an octal mode, like "0660"')
+
+
+def loopback(value: Any) -> str:
+    """ "" for none, or "ADDRESS:PORT" on the loopback interface."""
+    if value == "" or (isinstance(value, str) and _is_loopback(value)):
+        return str(value)
+    raise ValueError(
+        'must be a loopback address and port, like "127.0.0.1:7878": '
+        "plain TCP shows all data to the network"
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([^:]+)):(\d{1,5})", address)
+    if match is None or int(match[3]) > 65535:
+        return False
+    try:
+        return match[2] == "localhost" or ipaddress.ip_address(match[1] or match[2]).is_loopback
+    except ValueError:
+        return False
+
+
+def format_size(number_of_bytes: int) -> str:
+    """A size in the largest unit that divides it, "64MiB"."""
+    for unit, factor in reversed(_UNITS.items()):
+        if unit and number_of_bytes and number_of_bytes % factor == 0:
+            return f"{number_of_bytes // factor}{unit}"
+    return f"{number_of_bytes}B"
