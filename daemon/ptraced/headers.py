@@ -9,6 +9,7 @@ structures; offsets in those come from BTF.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import platform
 import re
@@ -132,8 +133,8 @@ def _debian_common(directory: Path) -> Path | None:
     named = re.search(r"^include\s+(\S.*)/Makefile\s*$", makefile, re.MULTILINE)
     if named is None:
         return None
-    # By its name, beside this one: a header tree may have been moved as a whole.
-    for common in (directory / named[1], directory.parent / Path(named[1]).name):
+    # Beside this one first: a header tree may have been moved as a whole.
+    for common in (directory.parent / Path(named[1]).name, directory / named[1]):
         if (common / _MARKER).is_file():
             return common.resolve()
     return None
@@ -223,14 +224,21 @@ def _merge_directories(sources: list[Path], parent: Path) -> None:
 
 
 def _extract(places: tuple[Path, ...], target: Path) -> None:
+    try:
+        with tarfile.open(places[0], "r:xz") as archive:
+            _extract_members(archive, target)
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        raise OSError(f"{places[0]} is damaged: {error}") from None
+
+
+def _extract_members(archive: tarfile.TarFile, target: Path) -> None:
     # Member by member: tarfile's own safety filters came after Python 3.11.2.
-    with tarfile.open(places[0], "r:xz") as archive:
-        for member in archive:
-            path = Path(os.path.normpath(member.name))
-            if not member.isreg() or path.is_absolute() or path.parts[0] not in _PARTS:
-                continue
-            (target / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content = archive.extractfile(member)
-            if content is not None:
-                with content, (target / path).open("wb") as file:
-                    shutil.copyfileobj(content, file)
+    for member in archive:
+        path = Path(os.path.normpath(member.name))
+        if not member.isreg() or path.is_absolute() or path.parts[0] not in _PARTS:
+            continue
+        (target / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = archive.extractfile(member)
+        if content is not None:
+            with content, (target / path).open("wb") as file:
+                shutil.copyfileobj(content, file)
