@@ -1,0 +1,66 @@
+"""A compiled BPF module that does not depend on descriptors: what the compiler hands over."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from ptraced.bpf_maps import MapSpec
+
+_INSTRUCTION = struct.Struct("<BBhi")
+_LD_IMM64 = 0x18
+_PSEUDO_MAP_FD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Instructions with the places where a map's descriptor belongs: (instruction, map name)."""
+
+    instructions: bytes
+    map_references: tuple[tuple[int, str], ...]
+
+    def linked(self, descriptors: dict[str, int]) -> bytes:
+        """The instructions with the descriptors of real maps filled in."""
+        code = bytearray(self.instructions)
+        for index, name in self.map_references:
+            struct.pack_into("<i", code, index * 8 + 4, descriptors[name])
+        return bytes(code)
+
+
+@dataclass(frozen=True, slots=True)
+class BpfObject:
+    programs: dict[str, Program]
+    maps: dict[str, MapSpec]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "programs": {
+                name: [base64.b85encode(p.instructions).decode(), p.map_references]
+                for name, p in self.programs.items()
+            },
+            "maps": {
+                name: [m.type, m.key_size, m.value_size, m.max_entries, m.flags]
+                for name, m in self.maps.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> BpfObject:
+        return cls(
+            programs={
+                name: Program(base64.b85decode(code), tuple((i, n) for i, n in references))
+                for name, (code, references) in data["programs"].items()
+            },
+            maps={name: MapSpec(*values) for name, values in data["maps"].items()},
+        )
+
+
+def find_map_references(instructions: bytes, names: dict[int, str]) -> tuple[tuple[int, str], ...]:
+    """Where instructions load a map by descriptor, given the names of the descriptors."""
+    found = []
+    for index, (code, registers, _, immediate) in enumerate(_INSTRUCTION.iter_unpack(instructions)):
+        if code == _LD_IMM64 and registers >> 4 == _PSEUDO_MAP_FD:
+            found.append((index, names[immediate]))
+    return tuple(found)

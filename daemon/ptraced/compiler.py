@@ -1,0 +1,108 @@
+"""C text to BPF objects, by a worker process, each text once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from ptraced.bpf_object import BpfObject
+from ptraced.errors import Unavailable
+
+_KEPT_OBJECTS = 256
+# LLVM gives back little of what it takes; a fresh worker does.
+_COMPILATIONS_PER_WORKER = 200
+
+
+class CompileError(Exception):
+    """Our own C text was refused: a bug of ours, never the caller's."""
+
+
+class Compiler:
+    """Compiles in a process of its own, so that LLVM's memory and crashes are not the daemon's.
+
+    `kernel_source` is what BCC_KERNEL_SOURCE shall say (headers.py).
+    """
+
+    def __init__(self, kernel_source: Path) -> None:
+        self._kernel_source = kernel_source
+        self._lock = threading.Lock()
+        self._worker: subprocess.Popen[str] | None = None
+        self._compilations = 0
+        self._objects: OrderedDict[str, BpfObject] = OrderedDict()
+
+    def compile(self, text: str) -> BpfObject:
+        """The object of a C text; the same text is compiled once while it stays in the cache."""
+        with self._lock:
+            found = self._objects.get(text)
+            if found is None:
+                found = self._compile(text)
+                self._objects[text] = found
+                if len(self._objects) > _KEPT_OBJECTS:
+                    self._objects.popitem(last=False)
+            else:
+                self._objects.move_to_end(text)
+            return found
+
+    def warm_up(self) -> None:
+        """Start the worker and let it read the headers once, so that the first caller need not."""
+        self.compile("int nothing(void *ctx) { return 0; }")
+
+    def close(self) -> None:
+        with self._lock:
+            self._end_worker()
+
+    def _compile(self, text: str) -> BpfObject:
+        if self._compilations >= _COMPILATIONS_PER_WORKER:
+            self._end_worker()
+        answer = self._ask({"text": text, "flags": ["-w"]})
+        if "error" in answer:
+            raise CompileError(answer["error"])
+        return BpfObject.from_json(answer)
+
+    def _ask(self, request: dict[str, object]) -> dict[str, str]:
+        worker = self._worker or self._start_worker()
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            worker.stdin.write(json.dumps(request) + "\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        self._compilations += 1
+        if not line:
+            status = worker.wait()
+            self._end_worker()
+            raise Unavailable(
+                f"error: the compile worker ended with status {status}; "
+                "its own message is in the daemon's log"
+            )
+        answer: dict[str, str] = json.loads(line)
+        return answer
+
+    def _start_worker(self) -> subprocess.Popen[str]:
+        environment = dict(os.environ, BCC_KERNEL_SOURCE=str(self._kernel_source))
+        self._worker = subprocess.Popen(
+            [sys.executable, "-m", "ptraced.compile_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self._compilations = 0
+        return self._worker
+
+    def _end_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.close()
+        worker.stdout.close()
+        worker.wait()

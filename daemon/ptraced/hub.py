@@ -1,0 +1,114 @@
+"""Sources by what they do: sessions that ask for the same share one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ptraced.bpf_maps import VerifierError
+from ptraced.compiler import CompileError, Compiler
+from ptraced.errors import TraceError, Unavailable
+from ptraced.program import ModulePlan, module_text
+from ptraced.reader import Reader
+from ptraced.source import RingOptions, Source
+from ptraced.tracefs import Tracefs
+
+
+@dataclass(slots=True)
+class _Entry:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    source: Source | None = None
+    users: int = 0
+
+
+class Hub:
+    """Makes sources, counts their users, and takes them down behind the last one."""
+
+    def __init__(self, tracefs: Tracefs, compiler: Compiler, reader: Reader) -> None:
+        self._tracefs = tracefs
+        self._compiler = compiler
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._entries: dict[Hashable, _Entry] = {}
+        self._keys: dict[Source, Hashable] = {}
+        # Detaching waits for grace periods, one after the other: not on a caller's time.
+        self._closer = ThreadPoolExecutor(1, thread_name_prefix="closer")
+
+    def acquire(self, plan: ModulePlan, options: RingOptions) -> Source:
+        """The source of a plan, made and read if it is not yet. Give it back by `release`.
+
+        Raises TraceError where the kernel refuses it.
+        """
+        key = (plan.key, options)
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            entry.users += 1
+        try:
+            with entry.lock:
+                if entry.source is None:
+                    entry.source = self._make(plan, options)
+                    with self._lock:
+                        self._keys[entry.source] = key
+                return entry.source
+        except BaseException:
+            with self._lock:
+                self._drop_user(key, entry)
+            raise
+
+    def release(self, source: Source) -> None:
+        """Give a source back; the last user's return takes it down in the background."""
+        with self._lock:
+            key = self._keys[source]
+            entry = self._entries[key]
+            self._drop_user(key, entry)
+            if entry.users:
+                return
+            del self._keys[source]
+        source.stop()
+        self._reader.remove(source)
+        self._closer.submit(source.close)
+
+    def close(self) -> None:
+        """Wait until everything that was given back is down."""
+        self._closer.shutdown(wait=True)
+
+    def _drop_user(self, key: Hashable, entry: _Entry) -> None:
+        entry.users -= 1
+        if not entry.users and self._entries.get(key) is entry:
+            del self._entries[key]
+
+    def _make(self, plan: ModulePlan, options: RingOptions) -> Source:
+        source = self._load(plan, options)
+        self._reader.add(source)
+        source.start()
+        return source
+
+    def _load(self, plan: ModulePlan, options: RingOptions) -> Source:
+        try:
+            compiled = self._compiler.compile(module_text(plan, self._tracefs))
+            return Source(plan, compiled, options, self._tracefs)
+        except CompileError as error:
+            raise TraceError(f"error: a generated program did not compile: {error}") from error
+        except VerifierError as error:
+            raise TraceError(
+                "error: the kernel's verifier refused the program; "
+                f"a simpler filter may pass\n{_last_lines(error.log)}"
+            ) from error
+        except OSError as error:
+            raise Unavailable(_refusal(error, options)) from error
+
+
+def _last_lines(log: str) -> str:
+    return "\n".join(f"  {line}" for line in log.strip().splitlines()[-4:])
+
+
+def _refusal(error: OSError, options: RingOptions) -> str:
+    said = f"error: the kernel refused to trace: {error.strerror}"
+    if isinstance(error, PermissionError):
+        return (
+            f"{said}; ptraced needs CAP_BPF, CAP_PERFMON and CAP_DAC_READ_SEARCH, and "
+            f"locked memory for {options.pages} pages per CPU (ulimit -l)"
+        )
+    return said

@@ -1,0 +1,101 @@
+"""Row layouts: which columns a row has, and where.
+
+Columns are ordered by alignment, so that a row has no holes, every column is
+naturally aligned for the BPF program that fills it, and packed for the reader.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced.diagnostics import nearest
+from ptraced.errors import TraceError
+from ptraced.tracefs import EventFormat, FormatField
+
+_DYNAMIC = (pb.FIELD_KIND_DYNAMIC_STRING, pb.FIELD_KIND_DYNAMIC_BYTES)
+_ARRAYS = (pb.FIELD_KIND_CHAR_ARRAY, pb.FIELD_KIND_BYTES)
+# Offset and length of dynamic data in the row, u32 each.
+_LOCATOR_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a row; offset and size in bytes. `field` is None for common columns."""
+
+    name: str
+    kind: pb.FieldKind.ValueType
+    size: int
+    alignment: int
+    field: FormatField | None
+    offset: int = 0
+
+    @property
+    def dynamic(self) -> bool:
+        return self.kind in _DYNAMIC
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    columns: tuple[Column, ...]
+    row_size: int
+    has_dynamic: bool
+
+
+_TIME = Column("_time", pb.FIELD_KIND_UNSIGNED, 8, 8, None)
+_COMMON = {
+    column.name: column
+    for column in (
+        Column("_pid", pb.FIELD_KIND_SIGNED, 4, 4, None),
+        Column("_tid", pb.FIELD_KIND_SIGNED, 4, 4, None),
+        Column("_comm", pb.FIELD_KIND_CHAR_ARRAY, 16, 8, None),
+        Column("common_flags", pb.FIELD_KIND_UNSIGNED, 1, 1, None),
+        Column("common_preempt_count", pb.FIELD_KIND_UNSIGNED, 1, 1, None),
+    )
+}
+
+
+def lay_out(format: EventFormat, wanted: Collection[str] | None) -> RowLayout:
+    """The row with the wanted columns, or with all of them where `wanted` is None.
+
+    Raises TraceError for a name that the event does not have.
+    """
+    columns = _all_columns(format)
+    if wanted is not None:
+        _check_names(format, wanted, columns)
+        columns = {name: column for name, column in columns.items() if name in wanted}
+    columns.pop("_time", None)
+    placed = [_TIME]
+    end = _TIME.size
+    for column in sorted(columns.values(), key=lambda column: -column.alignment):
+        placed.append(replace(column, offset=end))
+        end += column.size
+    return RowLayout(tuple(placed), end, any(column.dynamic for column in placed))
+
+
+def _all_columns(format: EventFormat) -> dict[str, Column]:
+    columns = {"_time": _TIME} | _COMMON
+    for field in format.fields:
+        columns.setdefault(field.name, _column(field))
+    return columns
+
+
+def _column(field: FormatField) -> Column:
+    if field.kind in _DYNAMIC:
+        return Column(field.name, field.kind, _LOCATOR_BYTES, 4, field)
+    alignment = field.size
+    if field.kind in _ARRAYS:
+        alignment = math.gcd(8, field.size, field.offset)
+    return Column(field.name, field.kind, field.size, alignment, field)
+
+
+def _check_names(format: EventFormat, wanted: Collection[str], columns: dict[str, Column]) -> None:
+    for name in wanted:
+        if name not in columns:
+            raise TraceError(
+                f"error: {format.system}:{format.name} has no field '{name}'"
+                f"{nearest(name, columns)}"
+            )

@@ -1,0 +1,146 @@
+"""From a TraceRequest to what is loaded for it, all of it checked before anything is."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced.config import Config
+from ptraced.errors import LimitExceeded, TraceError
+from ptraced.layout import RowLayout, lay_out
+from ptraced.program import EventPlan, ModulePlan
+from ptraced.schema import event_schema
+from ptraced.scope import Scope, resolve_cpus, resolve_scope
+from ptraced.selector import SelectedEvent, resolve
+from ptraced.source import RingOptions
+from ptraced.tracefs import Tracefs
+
+# Up to this many events each get a module and a ring of their own, so that they can
+# be shared with other sessions and read as equal rows. More of them share one.
+_OWN_MODULE_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModule:
+    """A module and which schema each of its events has in the session."""
+
+    plan: ModulePlan
+    schema_ids: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    schemas: list[pb.EventSchema]
+    modules: list[PlannedModule]
+    rings: RingOptions
+    warnings: list[str]
+
+
+def plan_session(request: pb.TraceRequest, tracefs: Tracefs, config: Config) -> SessionPlan:
+    """Check a request whole and plan it; raises TraceError for what cannot be served."""
+    if not request.selectors:
+        raise TraceError("error: no event is selected; -e EVENT selects one")
+    rings = _ring_options(request, config)
+    events = resolve(list(request.selectors), tracefs)
+    if len(events) > config.limits.events_per_session:
+        raise LimitExceeded(
+            f"error: {len(events)} events are selected, "
+            f"at most {config.limits.events_per_session} may be in one session"
+        )
+    scope = resolve_scope(request.scope)
+    layouts = _layouts(events, request.projections)
+    schemas = [
+        event_schema(number, event, layout, request.print_formats)
+        for number, (event, layout) in enumerate(zip(events, layouts, strict=True), 1)
+    ]
+    return SessionPlan(schemas, _modules(events, layouts, scope), rings, _warnings(request, events))
+
+
+def describe(selectors: Sequence[str], tracefs: Tracefs) -> list[pb.EventSchema]:
+    """The schemas of selected events with all their fields."""
+    return [
+        event_schema(number, event, lay_out(event.format, None), True)
+        for number, event in enumerate(resolve(list(selectors), tracefs), 1)
+    ]
+
+
+def _ring_options(request: pb.TraceRequest, config: Config) -> RingOptions:
+    pages = request.buffer_pages or config.limits.buffer_pages
+    if pages & (pages - 1):
+        raise TraceError(f"error: a buffer of {pages} pages: the size must be a power of two")
+    most = config.limits.max_buffer_pages
+    if pages > most:
+        raise LimitExceeded(f"error: a buffer of {pages} pages per CPU, at most {most} may be")
+    size = pages * mmap.PAGESIZE
+    if request.wake_every_event:
+        return RingOptions(pages, 0)
+    if request.watermark_percent > 100:
+        raise TraceError(
+            f"error: a watermark of {request.watermark_percent} percent: 100 is a full buffer"
+        )
+    if request.watermark_percent:
+        return RingOptions(pages, max(1, size * request.watermark_percent // 100))
+    return RingOptions(pages, min(config.reader.watermark_bytes, size // 2))
+
+
+def _layouts(
+    events: Sequence[SelectedEvent], projections: Sequence[pb.Projection]
+) -> list[RowLayout]:
+    wanted = {
+        projection.event: None if projection.all_fields else frozenset(projection.fields)
+        for projection in projections
+    }
+    return [
+        lay_out(
+            event.format,
+            wanted.get(f"{event.format.system}:{event.alias or event.format.name}"),
+        )
+        for event in events
+    ]
+
+
+def _modules(
+    events: Sequence[SelectedEvent], layouts: Sequence[RowLayout], scope: Scope
+) -> list[PlannedModule]:
+    """Group events into modules: alike ones that are many share one."""
+    groups: dict[Scope, list[tuple[int, EventPlan]]] = {}
+    for number, (event, layout) in enumerate(zip(events, layouts, strict=True), 1):
+        own = replace(scope, cpus=_event_cpus(event, scope))
+        plan = EventPlan(event.format, event.filter, layout)
+        groups.setdefault(own, []).append((number, plan))
+    modules = []
+    for own, members in groups.items():
+        step = 1 if len(events) <= _OWN_MODULE_MAX else len(members)
+        for start in range(0, len(members), step):
+            part = members[start : start + step]
+            modules.append(
+                PlannedModule(
+                    ModulePlan(tuple(plan for _, plan in part), own),
+                    {position: number for position, (number, _) in enumerate(part)},
+                )
+            )
+    return modules
+
+
+def _event_cpus(event: SelectedEvent, scope: Scope) -> tuple[int, ...]:
+    """cpus= of a selector narrows the session's."""
+    if not event.cpus:
+        return scope.cpus
+    own = resolve_cpus(event.cpus)
+    if not scope.cpus:
+        return own
+    both = tuple(cpu for cpu in own if cpu in scope.cpus)
+    if not both:
+        raise TraceError(
+            f"error: '{event.text}': cpus={event.cpus} has no CPU in common with the session's"
+        )
+    return both
+
+
+def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list[str]:
+    if request.HasField("stacks") or any(event.stack for event in events):
+        return ["stacks are not captured by this version; events come without them"]
+    return []

@@ -1,0 +1,172 @@
+"""The reader thread: drains all rings in rounds and hands rows to sessions.
+
+A round notes the time, empties every ring, reports losses, and then tells each
+session that all that is older than the noted time has been offered.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced.perf_event import Ring
+from ptraced.session import Session
+from ptraced.source import Source, now
+
+_log = logging.getLogger(__name__)
+# The kernel's counts of skipped programs are asked for this often, ns: it takes
+# a system call per program.
+_SKIPPED_EVERY = 1_000_000_000
+# Processes in scope are looked for this often, ns.
+_TARGETS_EVERY = 100_000_000
+
+
+@dataclass(slots=True)
+class _Feed:
+    """A source and who wants its rows: (session, schema id) per event of the source."""
+
+    source: Source
+    takers: list[list[tuple[Session, int]]]
+    last_round: int = field(default_factory=now)
+
+    def sessions(self) -> set[Session]:
+        return {session for takers in self.takers for session, _ in takers}
+
+
+class Reader:
+    """Reads all sources of the daemon from one thread.
+
+    `interval` is the longest time between rounds while anything is read, seconds:
+    it bounds how long an event waits that no watermark announced.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._feeds: dict[Source, _Feed] = {}
+        self._buffer = memoryview(bytearray(0))
+        self._poll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._stopping = False
+        self._skipped_at = self._targets_at = now()
+        # Called with a session all of whose processes are gone, from this thread.
+        self.on_targets_gone: Callable[[Session], None] = lambda session: None
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+        self._thread.start()
+
+    def add(self, source: Source) -> None:
+        """Read a source from now on."""
+        with self._lock:
+            largest = max(ring.size for ring in source.rings)
+            if largest > len(self._buffer):
+                self._buffer = memoryview(bytearray(largest))
+            self._feeds[source] = _Feed(source, [[] for _ in source.layouts])
+            for ring in source.rings:
+                self._poll.register(ring.fd, select.EPOLLIN)
+        self._notify()
+
+    def subscribe(self, source: Source, session: Session, schema_ids: dict[int, int]) -> None:
+        """Offer a source's rows to a session too; `schema_ids` maps its event numbers."""
+        with self._lock:
+            feed = self._feeds[source]
+            # What happened before belongs to the others.
+            self._drain(feed)
+            for event, schema_id in schema_ids.items():
+                feed.takers[event].append((session, schema_id))
+
+    def unsubscribe(self, session: Session) -> None:
+        """Offer a session what its sources hold by now, and then nothing more."""
+        with self._lock:
+            for feed in self._feeds.values():
+                if session in feed.sessions():
+                    self._drain(feed)
+                    self._report_skipped(feed)
+                    for takers in feed.takers:
+                        takers[:] = [taker for taker in takers if taker[0] is not session]
+
+    def remove(self, source: Source) -> None:
+        """Read a source no longer; its rings may be closed after this."""
+        with self._lock:
+            del self._feeds[source]
+            for ring in source.rings:
+                self._poll.unregister(ring.fd)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopping = True
+        self._notify()
+        self._thread.join()
+        self._poll.close()
+        os.close(self._wake)
+
+    def _notify(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            events = self._poll.poll(self._interval if self._feeds else None)
+            if any(fd == self._wake for fd, _ in events):
+                os.eventfd_read(self._wake)
+            try:
+                gone = self._round()
+            except Exception:
+                # A bug of ours must not stop everybody's stream.
+                _log.exception("a drain round failed")
+                continue
+            for session in gone:
+                self.on_targets_gone(session)
+
+    def _round(self) -> set[Session]:
+        started = now()
+        with self._lock:
+            for feed in self._feeds.values():
+                self._drain(feed)
+            if started - self._skipped_at >= _SKIPPED_EVERY:
+                self._skipped_at = started
+                for feed in self._feeds.values():
+                    self._report_skipped(feed)
+            for session in {s for feed in self._feeds.values() for s in feed.sessions()}:
+                session.mark(started)
+            return self._sessions_without_targets(started)
+
+    def _drain(self, feed: _Feed) -> None:
+        started = now()
+        for ring in feed.source.rings:
+            self._drain_ring(feed, ring)
+        for lost in feed.source.lost():
+            for session, schema_id in feed.takers[lost.event]:
+                session.lose(
+                    schema_id,
+                    lost.cpu,
+                    lost.count,
+                    pb.LOSS_STAGE_KERNEL_BUFFER,
+                    (feed.last_round, now()),
+                )
+        feed.last_round = started
+
+    def _drain_ring(self, feed: _Feed, ring: Ring) -> None:
+        for rows in feed.source.rows(ring, self._buffer):
+            for session, schema_id in feed.takers[rows.event]:
+                session.offer(schema_id, ring.cpu, rows)
+
+    def _report_skipped(self, feed: _Feed) -> None:
+        for event, runs in feed.source.skipped():
+            for session, schema_id in feed.takers[event]:
+                session.lose(schema_id, -1, runs, pb.LOSS_STAGE_SKIPPED, (feed.last_round, now()))
+
+    def _sessions_without_targets(self, at: int) -> set[Session]:
+        if at - self._targets_at < _TARGETS_EVERY:
+            return set()
+        self._targets_at = at
+        gone: set[Session] = set()
+        for feed in self._feeds.values():
+            if feed.source.plan.scope.has_tasks and not feed.source.has_live_tasks():
+                gone |= feed.sessions()
+        return gone

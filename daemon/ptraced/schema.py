@@ -1,0 +1,58 @@
+"""What clients are told about events: EventSchema messages."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced import printfmt
+from ptraced.layout import RowLayout
+from ptraced.selector import SelectedEvent
+from ptraced.tracefs import EventFormat, FormatField
+
+
+def event_schema(
+    schema_id: int, event: SelectedEvent, layout: RowLayout, print_format: bool
+) -> pb.EventSchema:
+    """The schema of an event whose rows have `layout`."""
+    format = event.format
+    parsed = _parsed_print_format(format)
+    named = printfmt.named_values(parsed) if parsed is not None else {}
+    schema = pb.EventSchema(
+        id=schema_id,
+        system=format.system,
+        name=format.name,
+        alias=event.alias,
+        common_type=format.id,
+        fields=[
+            pb.Field(name=column.name, kind=column.kind, offset=column.offset, size=column.size)
+            for column in layout.columns
+        ],
+        row_size=layout.row_size,
+        has_dynamic=layout.has_dynamic,
+        all_fields=[_field_info(field, named.get(field.name)) for field in format.fields],
+        print_fmt=format.print_fmt,
+        selector=event.index,
+        stack=event.stack,
+    )
+    if print_format and parsed is not None:
+        schema.print_format.CopyFrom(parsed)
+    return schema
+
+
+@lru_cache(maxsize=4096)
+def _parsed_print_format(format: EventFormat) -> pb.PrintFormat | None:
+    return printfmt.parse(format.print_fmt, [field.name for field in format.fields])
+
+
+def _field_info(field: FormatField, named: pb.NamedValues | None) -> pb.FieldInfo:
+    return pb.FieldInfo(
+        name=field.name,
+        type=field.ctype,
+        kind=field.kind,
+        size=field.size,
+        element_size=field.element_size,
+        element_signed=field.element_signed,
+        named_values=named,
+    )

@@ -1,0 +1,148 @@
+"""Where a session traces: CPUs, processes, threads, control groups."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced.errors import NotFound, TraceError, Unavailable
+
+TASKS_MAX = 65536
+_CGROUPS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """All that is set must hold; processes and threads add up. Empty means everywhere."""
+
+    cpus: tuple[int, ...] = ()
+    pids: tuple[int, ...] = ()
+    tids: tuple[int, ...] = ()
+    cgroups: tuple[str, ...] = ()
+
+    @property
+    def has_tasks(self) -> bool:
+        return bool(self.pids or self.tids)
+
+
+def resolve_scope(request: pb.Scope) -> Scope:
+    """Check a requested scope against this host.
+
+    Raises NotFound for a process, thread or control group that is not there,
+    TraceError for a malformed or offline CPU list.
+    """
+    for pid in request.pids:
+        _check_task(pid, "process")
+    for tid in request.tids:
+        _check_task(tid, "thread")
+    return Scope(
+        cpus=resolve_cpus(request.cpus),
+        pids=tuple(sorted(set(request.pids))),
+        tids=tuple(sorted(set(request.tids))),
+        cgroups=resolve_cgroups(tuple(request.cgroups)),
+    )
+
+
+def _check_task(task: int, what: str) -> None:
+    if task <= 0 or not Path(f"/proc/{task}").exists():
+        raise NotFound(f"error: no {what} {task}: it may have exited, or never was")
+
+
+def is_alive(task: int) -> bool:
+    """True while a process or thread runs: a zombie waits to be reaped, it does not run."""
+    try:
+        stat = Path(f"/proc/{task}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def online_cpus() -> tuple[int, ...]:
+    return parse_cpu_list(Path("/sys/devices/system/cpu/online").read_text().strip())
+
+
+def possible_cpus() -> int:
+    """How many CPU numbers there can be: one more than the highest."""
+    return parse_cpu_list(Path("/sys/devices/system/cpu/possible").read_text().strip())[-1] + 1
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """The CPUs of a list as the kernel writes it, "0-3,8"; raises TraceError."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", part)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise TraceError(f"error: '{part}' in CPU list '{text}' is no CPU or range like 0-3")
+        cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(cpus))
+
+
+def resolve_cpus(text: str) -> tuple[int, ...]:
+    """The online CPUs that a list names, empty for an empty list; raises TraceError."""
+    if not text:
+        return ()
+    online = online_cpus()
+    cpus = parse_cpu_list(text)
+    missing = [str(cpu) for cpu in cpus if cpu not in online]
+    if missing:
+        raise TraceError(
+            f"error: CPU {','.join(missing)} is not online (online: {','.join(map(str, online))})"
+        )
+    return cpus
+
+
+def cgroup_root() -> Path | None:
+    """Where the cgroup v2 hierarchy is mounted."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        if rest.split()[0] == "cgroup2":
+            return Path(fields.split()[4])
+    return None
+
+
+def resolve_cgroups(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Directories of the control groups that names or regular expressions match.
+
+    Descendants of a match are traced with it and not listed.
+    """
+    if not patterns:
+        return ()
+    root = cgroup_root()
+    if root is None:
+        raise Unavailable(
+            "error: no cgroup v2 hierarchy is mounted; "
+            "mount -t cgroup2 none /sys/fs/cgroup makes one"
+        )
+    found: set[str] = set()
+    for pattern in patterns:
+        found.update(_matching(root, pattern))
+    if len(found) > _CGROUPS_MAX:
+        raise TraceError(
+            f"error: {len(found)} cgroups match, at most {_CGROUPS_MAX} can be traced at once"
+        )
+    return tuple(sorted(found))
+
+
+def _matching(root: Path, pattern: str) -> list[str]:
+    exact = root / pattern.strip("/")
+    if ".." not in exact.parts and exact.is_dir():
+        return [str(exact)]
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise TraceError(
+            f"error: cgroup '{pattern}' is neither a name nor a regular expression: {error}"
+        ) from None
+    found = []
+    for directory, children, _ in os.walk(root):
+        name = os.path.relpath(directory, root)
+        if name != "." and expression.search(name):
+            found.append(directory)
+            children.clear()
+    if not found:
+        raise NotFound(f"error: no cgroup below {root} matches '{pattern}'")
+    return found

@@ -1,0 +1,139 @@
+"""The daemon put together: reader, hub, sessions, the gRPC server, and the front socket."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ptraced import log
+from ptraced.compiler import Compiler
+from ptraced.config import Config
+from ptraced.front import Front
+from ptraced.headers import find_headers
+from ptraced.hub import Hub
+from ptraced.reader import Reader
+from ptraced.service import SERVICE, Service
+from ptraced.session import Caller
+from ptraced.sessions import Sessions
+from ptraced.tracefs import Tracefs
+
+# Seconds that streams get to carry their end to their clients at shutdown.
+_GRACE = 5.0
+# Calls at once beyond the sessions: control calls always find a place.
+_CONTROL_CALLS = 64
+# The reader must not wait long for the interpreter behind threads that send; the
+# default of 5 ms is a fifth of a ring at full rate. Seconds.
+_SWITCH_INTERVAL = 0.001
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.so_reuseport", 0),
+]
+
+
+class ThreadPerCall(futures.Executor):
+    """Runs every call in a thread of its own that ends with it.
+
+    A pool would keep its largest number of threads for ever.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        future: futures.Future[Any] = futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="call", daemon=True).start()
+        return future
+
+
+class Server:
+    """A running daemon. Serves from the end of the constructor to `stop`.
+
+    Raises TraceError where it cannot: another daemon on the socket, no privilege,
+    no headers.
+    """
+
+    def __init__(self, config: Config) -> None:
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        self._undo = contextlib.ExitStack()
+        with contextlib.ExitStack() as failed:
+            failed.callback(self._undo.close)
+            self._build(config)
+            failed.pop_all()
+
+    def _build(self, config: Config) -> None:
+        tracefs = Tracefs.find()
+        headers = find_headers(config.state_dir())
+        compiler = Compiler(headers.path)
+        self._undo.callback(compiler.close)
+        reader = Reader(config.reader.interval_ms / 1000)
+        self._undo.callback(reader.close)
+        hub = Hub(tracefs, compiler, reader)
+        self._undo.callback(hub.close)
+        self._sessions = Sessions(config, tracefs, hub, reader)
+        socket = config.server.socket
+        socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Mode 0700, so that nobody reaches gRPC but through the front.
+        inner = self._undo.enter_context(
+            tempfile.TemporaryDirectory(prefix=".inner-", dir=socket.parent)
+        )
+        address = f"unix:{inner}/grpc.sock"
+        front = Front(socket, address, config.server.socket_mode, config.server.socket_group)
+        service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer))
+        self._grpc = self._start_grpc(service, config, address)
+        front.start()
+        self._undo.callback(front.stop)
+        threading.Thread(target=compiler.warm_up, name="warm-up", daemon=True).start()
+        log.event(
+            "serving",
+            socket=config.server.socket,
+            headers=headers.source,
+            release=headers.release,
+        )
+
+    def _start_grpc(self, service: Service, config: Config, address: str) -> grpc.Server:
+        server = grpc.server(
+            ThreadPerCall(),
+            options=_CHANNEL_OPTIONS,
+            maximum_concurrent_rpcs=config.limits.sessions + _CONTROL_CALLS,
+        )
+        server.add_generic_rpc_handlers((service.handler(),))
+        checks = health.HealthServicer()
+        for name in ("", SERVICE):
+            checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+        reflection.enable_server_reflection(
+            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        server.add_insecure_port(address)
+        if config.server.listen:
+            server.add_insecure_port(config.server.listen)
+        server.start()
+        return server
+
+    def stop(self) -> None:
+        """End all streams with their reason, then release everything."""
+        self._sessions.shut_down()
+        self._grpc.stop(_GRACE).wait()
+        self._undo.close()
+
+
+def _caller(front: Front, peer: str) -> Caller | None:
+    credentials = front.caller(peer)
+    if credentials is None:
+        return None
+    return Caller(credentials.uid, credentials.gid, credentials.pid)

@@ -1,0 +1,193 @@
+"""The gRPC calls of proto/ptrace/v1, each a few lines over the part that does the work."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import platform
+import pwd
+from collections.abc import Callable, Iterator
+from typing import NoReturn, Protocol, TypeVar
+
+import grpc
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced import __version__
+from ptraced.config import Config
+from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
+from ptraced.planner import describe
+from ptraced.scope import cgroup_root, online_cpus
+from ptraced.session import Caller
+from ptraced.sessions import Sessions, realtime_offset
+from ptraced.source import now
+from ptraced.tracefs import Tracefs
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+_log = logging.getLogger(__name__)
+API_MINOR = 0
+SERVICE = pb.DESCRIPTOR.services_by_name["Tracing"].full_name
+
+_STATUS = {
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    PermissionRefused: grpc.StatusCode.PERMISSION_DENIED,
+    LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+class CallContext(Protocol):
+    """What of grpc.ServicerContext is used here."""
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
+    def peer(self) -> str: ...
+    def add_callback(self, callback: Callable[[], None]) -> bool: ...
+
+
+class Service:
+    """The calls. `identify` tells who is behind a gRPC peer name."""
+
+    def __init__(
+        self,
+        config: Config,
+        tracefs: Tracefs,
+        sessions: Sessions,
+        identify: Callable[[str], Caller | None],
+    ) -> None:
+        self._config = config
+        self._tracefs = tracefs
+        self._sessions = sessions
+        self._identify = identify
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The calls as a handler for grpc.Server.add_generic_rpc_handlers."""
+        unary = {
+            "GetServerInfo": (self.get_server_info, pb.GetServerInfoRequest),
+            "ListEvents": (self.list_events, pb.ListEventsRequest),
+            "DescribeEvents": (self.describe_events, pb.DescribeEventsRequest),
+            "ListSessions": (self.list_sessions, pb.ListSessionsRequest),
+            "StopSession": (self.stop_session, pb.StopSessionRequest),
+        }
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                _reported(call),
+                request_deserializer=request.FromString,
+                response_serializer=lambda response: response.SerializeToString(),
+            )
+            for name, (call, request) in unary.items()
+        }
+        # Responses of Trace are serialized already.
+        handlers["Trace"] = grpc.unary_stream_rpc_method_handler(
+            self.trace, request_deserializer=pb.TraceRequest.FromString
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def get_server_info(
+        self, request: pb.GetServerInfoRequest, context: CallContext
+    ) -> pb.ServerInfo:
+        system = platform.uname()
+        return pb.ServerInfo(
+            version=__version__,
+            api_minor=API_MINOR,
+            kernel_release=system.release,
+            machine=system.machine,
+            hostname=system.node,
+            features=self._features(),
+            limits=pb.Limits(
+                sessions=self._config.limits.sessions,
+                events_per_session=self._config.limits.events_per_session,
+                queue_bytes=self._config.limits.queue_bytes,
+                buffer_pages=self._config.limits.max_buffer_pages,
+                filter_bytes=self._config.limits.filter_bytes,
+            ),
+            caller=_caller_message(self._identify(context.peer())),
+            online_cpus=online_cpus(),
+            monotonic_time=now(),
+            realtime_offset=realtime_offset(),
+        )
+
+    @staticmethod
+    def _features() -> list[str]:
+        features = ["tracepoint", "projection", "self_describing", "tasks", "print_formats"]
+        return features + ["cgroups"] * (cgroup_root() is not None)
+
+    def list_events(
+        self, request: pb.ListEventsRequest, context: CallContext
+    ) -> pb.ListEventsResponse:
+        globs = [glob if ":" in glob else f"{glob}:*" for glob in request.globs]
+        names = self._tracefs.names()
+        if globs:
+            names = [
+                name for name in names if any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+            ]
+        return pb.ListEventsResponse(names=names)
+
+    def describe_events(
+        self, request: pb.DescribeEventsRequest, context: CallContext
+    ) -> pb.DescribeEventsResponse:
+        return pb.DescribeEventsResponse(schemas=describe(request.selectors, self._tracefs))
+
+    def list_sessions(
+        self, request: pb.ListSessionsRequest, context: CallContext
+    ) -> pb.ListSessionsResponse:
+        answer = pb.ListSessionsResponse()
+        for session in self._sessions.list(self._identify(context.peer())):
+            info = session.info()
+            info.caller.CopyFrom(_caller_message(session.caller))
+            answer.sessions.append(info)
+        return answer
+
+    def stop_session(
+        self, request: pb.StopSessionRequest, context: CallContext
+    ) -> pb.StopSessionResponse:
+        self._sessions.stop(request.session_id, self._identify(context.peer()))
+        return pb.StopSessionResponse()
+
+    def trace(self, request: pb.TraceRequest, context: CallContext) -> Iterator[bytes]:
+        try:
+            session, started = self._sessions.open(request, self._identify(context.peer()))
+        except TraceError as error:
+            _abort(context, error)
+        try:
+            # False: the client is gone already, and the callback will not be called.
+            if not context.add_callback(session.cancel):
+                return
+            yield pb.TraceResponse(started=started).SerializeToString()
+            yield from session.messages()
+        finally:
+            self._sessions.close(session)
+
+
+def _reported(
+    call: Callable[[Request, CallContext], Response],
+) -> Callable[[Request, CallContext], Response]:
+    """A call whose TraceErrors become gRPC statuses with the same text."""
+
+    def reporting(request: Request, context: CallContext) -> Response:
+        try:
+            return call(request, context)
+        except TraceError as error:
+            _abort(context, error)
+
+    return reporting
+
+
+def _abort(context: CallContext, error: TraceError) -> NoReturn:
+    code = next(
+        (code for kind, code in _STATUS.items() if isinstance(error, kind)),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    )
+    if error.__cause__ is not None:
+        _log.warning("refused: %s", error, exc_info=error.__cause__)
+    context.abort(code, str(error))
+
+
+def _caller_message(caller: Caller | None) -> pb.Caller:
+    if caller is None:
+        return pb.Caller(known=False)
+    try:
+        user = pwd.getpwuid(caller.uid).pw_name
+    except KeyError:
+        user = ""
+    return pb.Caller(known=True, uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user)

@@ -1,0 +1,256 @@
+"""A session: what one client's stream is to carry, bounded, and counted to the event.
+
+The reader offers; the thread of the Trace call takes. When the queue is full the
+newest batches are dropped and counted, so a slow client loses its own events and
+holds up nobody.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced import wire
+from ptraced.rows import Rows
+from ptraced.samples import SampleDecoder
+
+# A message takes no further batch once it has this many bytes. Batches are
+# smaller than that (rows.py), so messages stay below twice it.
+MESSAGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a call comes from, as the kernel told at the front socket; None where unknown."""
+
+    uid: int
+    gid: int
+    pid: int
+
+
+@dataclass(slots=True)
+class _Range:
+    """Lost events that were not reported yet."""
+
+    count: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _Queued:
+    schema_id: int
+    cpu: int
+    rows: Rows
+
+
+class Session:
+    """The queue between the reader and one Trace call. All methods may be called by any thread."""
+
+    def __init__(
+        self,
+        session_id: str,
+        request: pb.TraceRequest,
+        schemas: Sequence[pb.EventSchema],
+        queue_bytes: int,
+        caller: Caller | None,
+    ) -> None:
+        self.id = session_id
+        self.request = request
+        self.schemas = schemas
+        self.caller = caller
+        self.start_realtime = time.time_ns()
+        self._queue_bytes = queue_bytes
+        self._decoder = SampleDecoder(schemas) if request.self_describing else None
+        self._changed = threading.Condition()
+        self._data: deque[_Queued] = deque()
+        self._queued_bytes = 0
+        self._mark = 0
+        self._marked = 0
+        self._losses: dict[tuple[int, int, pb.LossStage.ValueType], _Range] = {}
+        self._warnings: list[str] = []
+        self._end: pb.End | None = None
+        self._cancelled = False
+        self._delivered = dict.fromkeys((schema.id for schema in schemas), 0)
+        self._lost = dict.fromkeys(self._delivered, 0)
+
+    # ------------------------------------------------------------ the reader's side
+
+    def offer(self, schema_id: int, cpu: int, rows: Rows) -> None:
+        """Queue rows, or drop and count them where the queue is full."""
+        with self._changed:
+            if self._end is not None or self._cancelled:
+                return
+            if self._queued_bytes + len(rows.data) > self._queue_bytes:
+                self._lose(
+                    schema_id,
+                    cpu,
+                    rows.count,
+                    pb.LOSS_STAGE_QUEUE,
+                    (rows.first_time, rows.last_time),
+                )
+                return
+            self._data.append(_Queued(schema_id, cpu, rows))
+            self._queued_bytes += len(rows.data)
+            self._delivered[schema_id] += rows.count
+
+    def lose(
+        self,
+        schema_id: int,
+        cpu: int,
+        count: int,
+        stage: pb.LossStage.ValueType,
+        between: tuple[int, int],
+    ) -> None:
+        """Count events that were lost before they got here, within a time range in ns."""
+        with self._changed:
+            self._lose(schema_id, cpu, count, stage, between)
+
+    def _lose(
+        self,
+        schema_id: int,
+        cpu: int,
+        count: int,
+        stage: pb.LossStage.ValueType,
+        between: tuple[int, int],
+    ) -> None:
+        start, end = between
+        known = self._losses.setdefault((schema_id, cpu, stage), _Range(0, start, end))
+        known.count += count
+        known.start = min(known.start, start)
+        known.end = max(known.end, end)
+        if stage != pb.LOSS_STAGE_SKIPPED:
+            self._lost[schema_id] += count
+
+    def mark(self, time_: int) -> None:
+        """End a round: every event older than `time_` was offered. Wakes the taker."""
+        with self._changed:
+            due = time_ - self._marked >= self.request.mark_interval > 0
+            if self._data or self._losses or due:
+                self._mark = time_
+                self._changed.notify()
+
+    def warn(self, text: str) -> None:
+        with self._changed:
+            self._warnings.append(text)
+            self._changed.notify()
+
+    def finish(self, reason: pb.EndReason.ValueType, text: str = "") -> None:
+        """End the stream behind all that is queued; the first reason stands."""
+        with self._changed:
+            if self._end is None:
+                self._end = pb.End(reason=reason, text=text, totals=self._totals())
+                self._changed.notify()
+
+    def cancel(self) -> None:
+        """The client is gone: forget what is queued."""
+        with self._changed:
+            self._cancelled = True
+            self._data.clear()
+            self._queued_bytes = 0
+            self._changed.notify()
+
+    # -------------------------------------------------------------- the taker's side
+
+    def messages(self) -> Iterator[bytes]:
+        """Serialized TraceResponses after the first, until the end or the cancellation."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_something)
+                if self._cancelled:
+                    return
+                control = self._take_control()
+                batches = self._take_batches()
+                last = self._close_message(control)
+            yield self._assemble(control, batches)
+            if last:
+                return
+
+    def _has_something(self) -> bool:
+        return bool(
+            self._data
+            or self._losses
+            or self._warnings
+            or self._mark
+            or self._end is not None
+            or self._cancelled
+        )
+
+    def _take_control(self) -> pb.TraceResponse:
+        control = pb.TraceResponse(
+            warnings=[pb.Warning(text=text) for text in self._warnings],
+            losses=[
+                pb.Loss(
+                    schema_id=schema_id,
+                    cpu=cpu,
+                    count=lost.count,
+                    stage=stage,
+                    start_time=lost.start,
+                    end_time=lost.end,
+                )
+                for (schema_id, cpu, stage), lost in self._losses.items()
+            ],
+        )
+        self._warnings.clear()
+        self._losses.clear()
+        return control
+
+    def _take_batches(self) -> list[_Queued]:
+        batches = []
+        size = 0
+        while self._data and size < MESSAGE_BYTES:
+            batches.append(self._data.popleft())
+            size += len(batches[-1].rows.data)
+        self._queued_bytes -= size
+        return batches
+
+    def _close_message(self, control: pb.TraceResponse) -> bool:
+        """Put mark and end behind the batches, if these were the last; True at the end."""
+        if self._data:
+            return False
+        if self._mark:
+            control.mark.time = self._marked = self._mark
+            self._mark = 0
+        if self._end is None:
+            return False
+        control.end.CopyFrom(self._end)
+        return True
+
+    def _assemble(self, control: pb.TraceResponse, batches: list[_Queued]) -> bytes:
+        if self._decoder is not None:
+            for batch in batches:
+                control.samples.extend(
+                    self._decoder.decode(batch.schema_id, batch.cpu, batch.rows.data)
+                )
+            return control.SerializeToString()
+        parts = [control.SerializeToString()]
+        for batch in batches:
+            data = batch.rows.data
+            parts.append(wire.batch_header(batch.schema_id, batch.cpu, batch.rows.count, len(data)))
+            parts.append(data)
+        return b"".join(parts)
+
+    # --------------------------------------------------------------------- the view
+
+    def info(self) -> pb.SessionInfo:
+        """The session as ListSessions shows it, but for its caller."""
+        with self._changed:
+            return pb.SessionInfo(
+                session_id=self.id,
+                label=self.request.label,
+                selectors=self.request.selectors,
+                start_realtime=self.start_realtime,
+                totals=self._totals(),
+                queued_bytes=self._queued_bytes,
+            )
+
+    def _totals(self) -> list[pb.EventTotals]:
+        return [
+            pb.EventTotals(schema_id=schema_id, delivered=count, lost=self._lost[schema_id])
+            for schema_id, count in self._delivered.items()
+        ]

@@ -1,0 +1,159 @@
+"""The sessions of the daemon: opened, listed, stopped, and closed without a trace."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+
+from ptrace_proto import ptrace_pb2 as pb
+
+from ptraced import log
+from ptraced.config import Config
+from ptraced.errors import LimitExceeded, NotFound
+from ptraced.hub import Hub
+from ptraced.planner import SessionPlan, plan_session
+from ptraced.reader import Reader
+from ptraced.session import Caller, Session
+from ptraced.source import Source, now
+from ptraced.tracefs import Tracefs
+
+
+@dataclass(slots=True)
+class _Open:
+    session: Session
+    sources: list[Source]
+
+
+class Sessions:
+    """Opens sessions on the hub's sources and keeps the books."""
+
+    def __init__(self, config: Config, tracefs: Tracefs, hub: Hub, reader: Reader) -> None:
+        self._config = config
+        self._tracefs = tracefs
+        self._hub = hub
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._open: dict[str, _Open] = {}
+        self._opening = 0
+        self._closing = False
+        reader.on_targets_gone = lambda session: self._finish(
+            session, pb.END_REASON_TARGETS_GONE, "all traced processes are gone"
+        )
+
+    def open(self, request: pb.TraceRequest, caller: Caller | None) -> tuple[Session, pb.Started]:
+        """Check a request, attach what it asks for, and start to queue.
+
+        Raises TraceError; nothing is left attached then.
+        """
+        with self._lock:
+            if self._closing:
+                raise LimitExceeded("error: ptraced is shutting down")
+            if len(self._open) + self._opening >= self._config.limits.sessions:
+                raise LimitExceeded(
+                    f"error: {self._config.limits.sessions} sessions are open, which is the limit"
+                )
+            self._opening += 1
+        try:
+            plan = plan_session(request, self._tracefs, self._config)
+            session = Session(
+                secrets.token_hex(8), request, plan.schemas, self._config.limits.queue_bytes, caller
+            )
+            opened = self._attach(session, plan)
+            with self._lock:
+                self._open[session.id] = opened
+        finally:
+            with self._lock:
+                self._opening -= 1
+        for text in plan.warnings:
+            session.warn(text)
+        log.event(
+            "session opened",
+            session=session.id,
+            uid=caller.uid if caller else None,
+            label=request.label,
+            events=len(plan.schemas),
+        )
+        return session, self._started(session)
+
+    def _attach(self, session: Session, plan: SessionPlan) -> _Open:
+        opened = _Open(session, [])
+        try:
+            for module in plan.modules:
+                source = self._hub.acquire(module.plan, plan.rings)
+                opened.sources.append(source)
+                self._reader.subscribe(source, session, module.schema_ids)
+        except BaseException:
+            self._detach(opened)
+            raise
+        return opened
+
+    def _detach(self, opened: _Open) -> None:
+        self._reader.unsubscribe(opened.session)
+        for source in opened.sources:
+            self._hub.release(source)
+        opened.sources.clear()
+
+    def _started(self, session: Session) -> pb.Started:
+        return pb.Started(
+            session_id=session.id,
+            schemas=session.schemas,
+            realtime_offset=realtime_offset(),
+            start_time=now(),
+        )
+
+    def stop(self, session_id: str, caller: Caller | None) -> None:
+        """Deliver what a session's buffers hold, then end its stream."""
+        with self._lock:
+            opened = self._open.get(session_id)
+        if opened is None or not _may_see(caller, opened.session):
+            raise NotFound(f"error: no session {log.printable(session_id)}")
+        self._finish(opened.session, pb.END_REASON_STOPPED)
+
+    def _finish(self, session: Session, reason: pb.EndReason.ValueType, text: str = "") -> None:
+        self._reader.unsubscribe(session)
+        session.finish(reason, text)
+
+    def close(self, session: Session) -> None:
+        """Forget a session whose stream is over, however it came to that."""
+        session.cancel()
+        with self._lock:
+            opened = self._open.pop(session.id, None)
+        if opened is None:
+            return
+        self._detach(opened)
+        totals = session.info().totals
+        log.event(
+            "session closed",
+            session=session.id,
+            delivered=sum(total.delivered for total in totals),
+            lost=sum(total.lost for total in totals),
+        )
+
+    def list(self, caller: Caller | None) -> list[Session]:
+        """The open sessions that a caller may see: its own; all of them for root."""
+        with self._lock:
+            sessions = [opened.session for opened in self._open.values()]
+        return [session for session in sessions if _may_see(caller, session)]
+
+    def shut_down(self) -> None:
+        """End all streams, and open no more."""
+        with self._lock:
+            self._closing = True
+            sessions = [opened.session for opened in self._open.values()]
+        for session in sessions:
+            self._finish(session, pb.END_REASON_SHUTDOWN, "ptraced is shutting down")
+
+
+def realtime_offset() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC, ns."""
+    return time.time_ns() - now()
+
+
+def _may_see(caller: Caller | None, session: Session) -> bool:
+    # A transport that tells no identity is loopback without authentication: it sees
+    # what came the same way.
+    if caller is None or session.caller is None:
+        return caller is session.caller
+    return caller.uid in (0, session.caller.uid)

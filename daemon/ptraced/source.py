@@ -1,0 +1,174 @@
+"""A source: a module in the kernel, attached, with its rings. Sessions share it."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptraced import bpf_maps, perf_event
+from ptraced.bpf_maps import Map
+from ptraced.bpf_object import BpfObject
+from ptraced.layout import RowLayout
+from ptraced.program import ModulePlan, fill_scope
+from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
+from ptraced.scope import is_alive, online_cpus, possible_cpus
+from ptraced.tracefs import Tracefs
+
+
+@dataclass(frozen=True, slots=True)
+class RingOptions:
+    """Size in pages per CPU, and the bytes that wake the reader (0: every event)."""
+
+    pages: int
+    watermark: int
+
+
+@dataclass(frozen=True, slots=True)
+class LostEvents:
+    """Submits that failed on a CPU since they were last asked for."""
+
+    event: int
+    cpu: int
+    count: int
+
+
+class Source:
+    """The kernel side of one ModulePlan, from load to close.
+
+    Nothing is recorded before `start`. After `stop` no program submits any more;
+    what the rings hold can still be read. `close` releases everything.
+    """
+
+    def __init__(
+        self, plan: ModulePlan, compiled: BpfObject, options: RingOptions, tracefs: Tracefs
+    ) -> None:
+        self.plan = plan
+        self._padded = plan.padded_size
+        self.layouts: list[RowLayout] = [event.layout for event in plan.events]
+        self.rings: list[perf_event.Ring] = []
+        self._programs: list[int] = []
+        self._attachments: list[int] = []
+        self._cpus = possible_cpus()
+        self._resources = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            self._make_maps(compiled)
+            self._open_rings(options)
+            self._attach(compiled, tracefs)
+            undo.pop_all()
+        self._skipped = [0] * len(plan.events)
+        self._skipped = [count for _, count in self._skipped_totals()]
+
+    def start(self) -> None:
+        """Let the programs submit."""
+        self._enabled[:8] = (1).to_bytes(8, "little")
+
+    def stop(self) -> None:
+        """Make every program return at once, from now on."""
+        self._enabled[:8] = bytes(8)
+
+    def rows(self, ring: perf_event.Ring, buffer: memoryview) -> Iterator[Rows]:
+        """Empty a ring into `buffer` and give its rows, batch by batch."""
+        span = ring.read(buffer)
+        if not span:
+            return iter(())
+        sizes = [layout.row_size for layout in self.layouts]
+        if self._padded:
+            return tagged_rows(span, sizes, self._padded)
+        if self.plan.tagged or self.layouts[0].has_dynamic:
+            return walked_rows(span, sizes, [layout.has_dynamic for layout in self.layouts])
+        return fixed_rows(span, sizes[0])
+
+    def lost(self) -> list[LostEvents]:
+        """Failed submits since the last call, by event and CPU."""
+        now = self._lost.copy()
+        if (now == self._lost_before).all():
+            return []
+        difference = now - self._lost_before
+        self._lost_before = now
+        return [
+            LostEvents(int(slot) // self._cpus, int(slot) % self._cpus, int(difference[slot]))
+            for slot in difference.nonzero()[0]
+        ]
+
+    def skipped(self) -> list[tuple[int, int]]:
+        """(event, runs) that the kernel skipped since the last call."""
+        found = []
+        for event, total in self._skipped_totals():
+            if total != self._skipped[event]:
+                found.append((event, total - self._skipped[event]))
+                self._skipped[event] = total
+        return found
+
+    def has_live_tasks(self) -> bool:
+        """Whether any process or thread in scope still runs, followed children included."""
+        return any(
+            is_alive(task)
+            for name in ("processes", "threads")
+            for task in self._maps[name].present_keys()
+        )
+
+    def close(self) -> None:
+        """Release rings, probes, programs and maps; waits a grace period per probe."""
+        self._resources.close()
+
+    def _make_maps(self, compiled: BpfObject) -> None:
+        self._maps: dict[str, Map] = {}
+        for name, spec in compiled.maps.items():
+            self._maps[name] = Map(name, spec)
+            self._resources.callback(self._maps[name].close)
+        self._enabled = self._mapped("enabled")
+        self._lost = np.frombuffer(self._mapped("lost"), np.uint64)
+        self._resources.callback(self._forget_arrays)
+        self._lost_before = self._lost.copy()
+
+    def _mapped(self, name: str) -> mmap.mmap:
+        return self._maps[name].mapped()
+
+    def _forget_arrays(self) -> None:
+        # The mapping goes with its last user, and the map with the mapping.
+        self._lost = self._lost_before = np.zeros(0, np.uint64)
+        self._enabled.close()
+
+    def _open_rings(self, options: RingOptions) -> None:
+        for cpu in self.plan.scope.cpus or online_cpus():
+            ring = perf_event.Ring(cpu, options.pages, options.watermark)
+            self._resources.callback(ring.close)
+            self.rings.append(ring)
+            self._maps["rows"].update(cpu, ring.fd.to_bytes(4, "little"))
+
+    def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:
+        descriptors = {name: map_.fd for name, map_ in self._maps.items()}
+        loaded = {}
+        for name, program in compiled.programs.items():
+            loaded[name] = bpf_maps.load_tracepoint_program(name, program.linked(descriptors))
+            self._resources.callback(os.close, loaded[name])
+        scope = self.plan.scope
+        if scope.has_tasks:
+            # First those that follow children: none may slip through in between.
+            self._hang(loaded["follow_newtask"], tracefs.format("task", "task_newtask").id)
+            self._hang(loaded["follow_exit"], tracefs.format("sched", "sched_process_exit").id)
+        fill_scope(scope, self._maps)
+        for number, event in enumerate(self.plan.events):
+            self._programs.append(loaded[f"event_{number}"])
+            self._hang(loaded[f"event_{number}"], event.format.id)
+
+    def _hang(self, program: int, tracepoint_id: int) -> None:
+        fd = perf_event.attach_tracepoint(tracepoint_id, program, online_cpus()[0])
+        self._attachments.append(fd)
+        self._resources.callback(os.close, fd)
+
+    def _skipped_totals(self) -> Iterator[tuple[int, int]]:
+        for event, program in enumerate(self._programs):
+            yield event, bpf_maps.skipped_runs(program)
+
+
+def now() -> int:
+    """CLOCK_MONOTONIC in ns: the clock of bpf_ktime_get_ns and of _time."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
