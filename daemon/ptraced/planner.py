@@ -5,9 +5,9 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
-
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import RowLayout, lay_out
@@ -16,6 +16,7 @@ from ptraced.schema import event_schema
 from ptraced.scope import Scope, resolve_cpus, resolve_scope
 from ptraced.selector import SelectedEvent, resolve
 from ptraced.source import RingOptions
+from ptraced.syscall_family import dispatched
 from ptraced.tracefs import Tracefs
 
 # Up to this many events each get a module and a ring of their own, so that they can
@@ -39,7 +40,9 @@ class SessionPlan:
     warnings: list[str]
 
 
-def plan_session(request: pb.TraceRequest, tracefs: Tracefs, config: Config) -> SessionPlan:
+def plan_session(
+    request: pb.TraceRequest, tracefs: Tracefs, headers: Path, config: Config
+) -> SessionPlan:
     """Check a request whole and plan it; raises TraceError for what cannot be served."""
     if not request.selectors:
         raise TraceError("error: no event is selected; -e EVENT selects one")
@@ -56,7 +59,8 @@ def plan_session(request: pb.TraceRequest, tracefs: Tracefs, config: Config) -> 
         event_schema(number, event, layout, request.print_formats)
         for number, (event, layout) in enumerate(zip(events, layouts, strict=True), 1)
     ]
-    return SessionPlan(schemas, _modules(events, layouts, scope), rings, _warnings(request, events))
+    modules = _modules(events, layouts, scope, headers)
+    return SessionPlan(schemas, modules, rings, _warnings(request, events))
 
 
 def describe(selectors: Sequence[str], tracefs: Tracefs) -> list[pb.EventSchema]:
@@ -103,7 +107,10 @@ def _layouts(
 
 
 def _modules(
-    events: Sequence[SelectedEvent], layouts: Sequence[RowLayout], scope: Scope
+    events: Sequence[SelectedEvent],
+    layouts: Sequence[RowLayout],
+    scope: Scope,
+    headers: Path,
 ) -> list[PlannedModule]:
     """Group events into modules: alike ones that are many share one."""
     groups: dict[Scope, list[tuple[int, EventPlan]]] = {}
@@ -116,9 +123,11 @@ def _modules(
         step = 1 if len(events) <= _OWN_MODULE_MAX else len(members)
         for start in range(0, len(members), step):
             part = members[start : start + step]
+            plans = tuple(plan for _, plan in part)
+            places = dispatched([plan.format for plan in plans], headers)
             modules.append(
                 PlannedModule(
-                    ModulePlan(tuple(plan for _, plan in part), own),
+                    ModulePlan(plans, own, places),
                     {position: number for position, (number, _) in enumerate(part)},
                 )
             )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptraced import filter_c
@@ -17,6 +17,7 @@ from ptraced.bpf_maps import Map
 from ptraced.filter import Filter
 from ptraced.layout import Column, RowLayout
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
+from ptraced.syscall_family import SYSCALLS_MAX, Dispatched, status_offset
 from ptraced.tracefs import EventFormat, FormatField, Tracefs
 
 _BPF = Path(__file__).parent / "bpf"
@@ -47,6 +48,7 @@ class ModulePlan:
 
     events: tuple[EventPlan, ...]
     scope: Scope
+    dispatched: Mapping[int, Dispatched] = field(default_factory=dict)
 
     @property
     def tagged(self) -> bool:
@@ -90,6 +92,8 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
         (_BPF / "filter.h").read_text(),
     ]
     parts += [_event_text(number, plan) for number in range(len(plan.events))]
+    if plan.dispatched:
+        parts.append(_dispatch_text())
     return "\n".join(parts)
 
 
@@ -117,6 +121,16 @@ def _scope_text(scope: Scope, tracefs: Tracefs) -> str:
         TASKS_MAX=TASKS_MAX,
         CPU_TEST=" || ".join(f"cpu == {cpu}" for cpu in scope.cpus),
         **offsets,
+    )
+
+
+def _dispatch_text() -> str:
+    status = status_offset()
+    return _fill(
+        "dispatch.c",
+        SYSCALLS_MAX=SYSCALLS_MAX,
+        HAS_STATUS=int(status is not None),
+        STATUS=status or 0,
     )
 
 

@@ -84,7 +84,7 @@ class Server:
         self._undo.callback(reader.close)
         hub = Hub(tracefs, compiler, reader)
         self._undo.callback(hub.close)
-        self._sessions = Sessions(config, tracefs, hub, reader)
+        self._sessions = Sessions(config, tracefs, headers.path, hub, reader)
         socket = config.server.socket
         socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # Mode 0700, so that nobody reaches gRPC but through the front.

@@ -6,9 +6,9 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
-
 from ptraced import log
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound
@@ -29,9 +29,12 @@ class _Open:
 class Sessions:
     """Opens sessions on the hub's sources and keeps the books."""
 
-    def __init__(self, config: Config, tracefs: Tracefs, hub: Hub, reader: Reader) -> None:
+    def __init__(
+        self, config: Config, tracefs: Tracefs, headers: Path, hub: Hub, reader: Reader
+    ) -> None:
         self._config = config
         self._tracefs = tracefs
+        self._headers = headers
         self._hub = hub
         self._reader = reader
         self._lock = threading.Lock()
@@ -56,7 +59,7 @@ class Sessions:
                 )
             self._opening += 1
         try:
-            plan = plan_session(request, self._tracefs, self._config)
+            plan = plan_session(request, self._tracefs, self._headers, self._config)
             session = Session(
                 secrets.token_hex(8), request, plan.schemas, self._config.limits.queue_bytes, caller
             )

@@ -155,9 +155,21 @@ class Source:
             self._hang(loaded["follow_newtask"], tracefs.format("task", "task_newtask").id)
             self._hang(loaded["follow_exit"], tracefs.format("sched", "sched_process_exit").id)
         fill_scope(scope, self._maps)
+        self._attach_dispatchers(loaded, tracefs)
         for number, event in enumerate(self.plan.events):
-            self._programs.append(loaded[f"event_{number}"])
-            self._hang(loaded[f"event_{number}"], event.format.id)
+            program = loaded[f"event_{number}"]
+            self._programs.append(program)
+            place = self.plan.dispatched.get(number)
+            if place is None:
+                self._hang(program, event.format.id)
+            else:
+                self._maps[f"syscall_{place.side}"].update(
+                    place.number, program.to_bytes(4, "little")
+                )
+
+    def _attach_dispatchers(self, loaded: dict[str, int], tracefs: Tracefs) -> None:
+        for side in sorted({place.side for place in self.plan.dispatched.values()}):
+            self._hang(loaded[f"dispatch_{side}"], tracefs.format("raw_syscalls", f"sys_{side}").id)
 
     def _hang(self, program: int, tracepoint_id: int) -> None:
         fd = perf_event.attach_tracepoint(tracepoint_id, program, online_cpus()[0])
