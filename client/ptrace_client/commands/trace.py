@@ -1,0 +1,59 @@
+"""ptrace-client trace: live events as lines of text."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import click
+
+from ptrace_client.commands.run import run_on
+from ptrace_client.embedded import open_host
+from ptrace_client.options import (
+    limit_options,
+    place_options,
+    selection_options,
+    take_place,
+    take_selection,
+)
+from ptrace_client.output import redirect_output
+from ptrace_client.request import check_buffer_pages
+from ptrace_client.runner import RunOptions
+from ptrace_client.script import Script
+
+
+def declare() -> click.Command:
+    """Declare the command's arguments."""
+    return click.Command(
+        "trace",
+        callback=run,
+        help="Print live events, one a line, until Ctrl-C. What was lost is told on stderr.",
+        params=[*selection_options(), *limit_options(), *place_options()],
+    )
+
+
+def run(**values: Any) -> int:
+    """Print events and return the exit status."""
+    place, selection = take_place(values), take_selection(values)
+    check_buffer_pages(selection.mmap_pages)
+    output = values.pop("output")
+    options = RunOptions(
+        interval_ms=None,
+        order=selection.order,
+        strict=False,
+        quiet=False,
+        verbose=0,
+        all_fields=True,
+        **values,
+    )
+    with open_host(place.host, place.socket) as host:
+        schemas = host.describe(selection.events)
+        if output is not None:
+            redirect_output(output)
+        return run_on(host, _printing_script(), schemas, selection, options, "trace")
+
+
+def _printing_script() -> Script:
+    module = types.ModuleType("trace")
+    vars(module)["__sample__"] = lambda event: event.print()
+    return Script(module)
