@@ -1,0 +1,353 @@
+"""PerfEvent: what a handler gets, a tuple subclass generated per event type.
+
+A row is unpacked into a tuple once, in C, and becomes an event by tuple.__new__; reading a
+field is then a C getter at a place in the tuple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from ptrace_client.decode import DYNAMIC_KINDS, RowLayout, TextCache, event_name, text
+from ptrace_proto import ptrace_pb2 as pb
+
+if TYPE_CHECKING:
+    from ptrace_client.printing import Printer
+
+try:
+    # namedtuple's own field getter: 13 ns per access, a property over itemgetter takes 60.
+    from _collections import _tuplegetter  # type: ignore[import-not-found]
+except ImportError:
+
+    def _tuplegetter(index: int, doc: str) -> property:
+        return property(lambda self: tuple.__getitem__(self, index), doc=doc)
+
+
+# Keys that every tracepoint event has, in perf-prof's order; the event's own follow.
+COMMON_KEYS: Final = (
+    "_pid",
+    "_tid",
+    "_time",
+    "_cpu",
+    "_period",
+    "common_type",
+    "common_flags",
+    "common_preempt_count",
+    "common_pid",
+    "_realtime",
+    "_callchain",
+    "_event",
+)
+# Columns that are readable without being keys: print() needs the task's name.
+EXTRA_COLUMNS: Final = ("_comm",)
+# Common keys that are another column under another name or in another clock.
+DERIVED_COLUMNS: Final[Mapping[str, str]] = {"common_pid": "_tid", "_realtime": "_time"}
+
+# tuple's two methods are no part of PerfEvent: fields of these names come first.
+_TUPLE_METHODS: Final = frozenset(("count", "index"))
+
+_Reader = Callable[[Any], Any]
+
+
+class MissingFieldError(AttributeError, KeyError):
+    """An event has no such field: what event.x, event['x'] and event.get('x') raise."""
+
+    def __str__(self) -> str:
+        # KeyError would show the message as a quoted key.
+        return str(self.args[0]) if self.args else ""
+
+
+@dataclass(eq=False)
+class EventType:
+    """What the events of one schema share; reached as `__ptrace__` of their class."""
+
+    name: str
+    keys: tuple[str, ...]
+    # How to get a value out of an event, for keys and further columns.
+    readers: dict[str, _Reader]
+    # Keys in the row itself, what makes up an event's content.
+    content: tuple[str, ...]
+    schema: pb.EventSchema
+    # ns to add to _time to get CLOCK_REALTIME.
+    realtime_offset: int
+    # Sentences for the user about fields that cannot be reached as attributes.
+    warnings: list[str] = field(default_factory=list)
+    _printer: Printer | None = None
+
+    @property
+    def printer(self) -> Printer:
+        """The event's print format, compiled when first used."""
+        if self._printer is None:
+            from ptrace_client.printing import Printer
+
+            self._printer = Printer(self.schema)
+        return self._printer
+
+
+class EventMeta(type):
+    """Keeps scripts from making PerfEvents or subclasses of it."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], own: bool = False
+    ) -> Any:
+        if not own:
+            raise TypeError("type 'perf_prof.PerfEvent' is not an acceptable base type")
+        return super().__new__(cls, name, bases, namespace)
+
+    def __init__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], own: bool = False
+    ) -> None:
+        super().__init__(name, bases, namespace)
+
+    def __call__(cls, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError("cannot create 'perf_prof.PerfEvent' instances")
+
+    def __repr__(cls) -> str:
+        return "<class 'perf_prof.PerfEvent'>"
+
+
+def _no_attribute(name: str) -> MissingFieldError:
+    return MissingFieldError(f"'PerfEvent' object has no attribute {name!r}")
+
+
+def _hidden(name: str) -> property:
+    def refuse(event: PerfEvent) -> NoReturn:
+        raise _no_attribute(name)
+
+    return property(refuse)
+
+
+def _unsupported(event: PerfEvent, other: object) -> Any:
+    return NotImplemented
+
+
+class PerfEvent(tuple[Any, ...], metaclass=EventMeta, own=True):
+    """One event. Fields are attributes and items; read-only, and valid as long as it is kept."""
+
+    __slots__ = ()
+    __ptrace__: EventType
+    _cpu: int
+
+    count = _hidden("count")
+    index = _hidden("index")
+
+    def __getitem__(self, name: str) -> Any:  # type: ignore[override]
+        reader = self.__ptrace__.readers.get(name) if isinstance(name, str) else None
+        if reader is None:
+            if not isinstance(name, str):
+                raise TypeError("field name must be a string")
+            raise _no_attribute(name)
+        return reader(self)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the field's value, or `default` where the event has no such field."""
+        if not isinstance(name, str):
+            raise TypeError("field name must be a string")
+        reader = self.__ptrace__.readers.get(name)
+        return default if reader is None else reader(self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__ptrace__.keys
+
+    def __len__(self) -> int:
+        return len(self.__ptrace__.keys)
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self.items())
+
+    def keys(self) -> list[str]:
+        """Return the names of all fields: those of every event, then the event's own."""
+        return list(self.__ptrace__.keys)
+
+    def values(self) -> list[Any]:
+        """Return the values of all fields, in the order of keys()."""
+        readers = self.__ptrace__.readers
+        return [readers[key](self) for key in self.__ptrace__.keys]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return (name, value) of all fields."""
+        return list(zip(self.__ptrace__.keys, self.values(), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict of all fields."""
+        return dict(zip(self.__ptrace__.keys, self.values(), strict=True))
+
+    def print(self, timestamp: bool = True, callchain: bool = True) -> None:
+        """Print the event as perf-prof does; `timestamp` is the date and time in front."""
+        from ptrace_client.printing import chain_lines
+
+        kind = self.__ptrace__
+        values = {name: read(self) for name, read in kind.readers.items()}
+        line = kind.printer.line(
+            values,
+            comm=values["_comm"],
+            tid=values["_tid"],
+            cpu=self._cpu,
+            time=values["_time"],
+            realtime=values["_realtime"],
+            flags=values["common_flags"],
+            preempt_count=values["common_preempt_count"],
+            timestamp=timestamp,
+        )
+        print("\n".join([line, *(chain_lines(values["_callchain"]) if callchain else ())]))
+
+    def __str__(self) -> str:
+        return str(self.to_dict())
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __repr__(self) -> str:
+        readers = self.__ptrace__.readers
+        shown = []
+        for label, key in (("cpu", "_cpu"), ("pid", "_pid"), ("time", "_time")):
+            try:
+                shown.append(f"{label}={readers[key](self)}")
+            except MissingFieldError:
+                shown.append(f"{label}=?")
+        return f"<PerfEvent {self.__ptrace__.name} {' '.join(shown)}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PerfEvent):
+            return NotImplemented
+        return self is other or _content(self) == _content(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other if isinstance(other, PerfEvent) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_content(self))
+
+    def __copy__(self) -> PerfEvent:
+        return self
+
+    def __deepcopy__(self, memo: object) -> PerfEvent:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        # The class exists in this process only: elsewhere an event is a plain dict.
+        return dict, (self.items(),)
+
+    __lt__ = __le__ = __gt__ = __ge__ = _unsupported
+    __add__ = __mul__ = __rmul__ = _unsupported
+
+
+def _content(event: PerfEvent) -> tuple[Any, ...]:
+    kind = event.__ptrace__
+    return (kind.name, event._cpu, *((key, kind.readers[key](event)) for key in kind.content))
+
+
+def event_class(schema: pb.EventSchema, layout: RowLayout, realtime_offset: int) -> type[PerfEvent]:
+    """Return the class of a schema's events; cpu_class() makes those of one CPU from it.
+
+    `realtime_offset` is CLOCK_REALTIME minus CLOCK_MONOTONIC, ns. Columns that `layout` leaves
+    out raise MissingFieldError, which says how to get them.
+    """
+    getters = _getters(schema, layout, realtime_offset)
+    own_keys = [info.name for info in schema.all_fields if info.name not in getters]
+    known = [name for name in (*COMMON_KEYS, *own_keys) if name != "_cpu"]
+    for name in (*known, *EXTRA_COLUMNS):
+        getters.setdefault(name, property(_not_requested(name)))
+    columns = [name for name in layout.columns if name not in COMMON_KEYS + EXTRA_COLUMNS]
+    own = [info.name for info in schema.all_fields if info.name not in COMMON_KEYS]
+    keys = tuple(dict.fromkeys((*COMMON_KEYS, *own, *columns)))
+    kind = EventType(
+        name=event_name(schema),
+        keys=keys,
+        readers={name: _reader(getter) for name, getter in getters.items()},
+        content=tuple(name for name in keys if name in layout.columns),
+        schema=schema,
+        realtime_offset=realtime_offset,
+    )
+    kind.readers["_cpu"] = lambda event: event._cpu
+    namespace: dict[str, Any] = {"__slots__": (), "__doc__": PerfEvent.__doc__, "__ptrace__": kind}
+    for name, getter in getters.items():
+        if _is_taken(name):
+            kind.warnings.append(
+                f"{kind.name} has a field {name!r}, which as an attribute is something else: "
+                f"read it as event[{name!r}]"
+            )
+        else:
+            namespace[name] = getter
+    return _generate(PerfEvent, namespace)
+
+
+def _is_taken(name: str) -> bool:
+    """Return whether an attribute of this name must stay what it is."""
+    if name in _TUPLE_METHODS:
+        return False
+    # Python gives meaning to names like __getattr__ even where no base class has them.
+    special = name.startswith("__") and name.endswith("__")
+    return special or any(name in vars(base) for base in PerfEvent.__mro__)
+
+
+def cpu_class(kind: type[PerfEvent], cpu: int) -> type[PerfEvent]:
+    """Return the class of the events of `kind` that happened on `cpu`."""
+    return _generate(kind, {"__slots__": (), "_cpu": cpu})
+
+
+def _generate(base: type[PerfEvent], namespace: dict[str, Any]) -> type[PerfEvent]:
+    # Python names the class in its own messages: "'PerfEvent' object has no attribute 'x'".
+    return cast(type[PerfEvent], EventMeta("PerfEvent", (base,), namespace, own=True))
+
+
+def _getters(schema: pb.EventSchema, layout: RowLayout, realtime_offset: int) -> dict[str, Any]:
+    """Return the class attributes that read the columns of `layout` and what derives from them."""
+    getters: dict[str, Any] = {}
+    for column in layout.fields:
+        getters[column.name] = _column(column, layout)
+    getters["common_type"] = schema.common_type
+    getters["_event"] = event_name(schema)
+    getters["_period"] = 1
+    getters["_callchain"] = property(lambda event: [])
+    if "_tid" in getters:
+        getters["common_pid"] = getters["_tid"]
+    if "_time" in getters:
+        time = _reader(getters["_time"])
+        getters["_realtime"] = property(lambda event: time(event) + realtime_offset)
+    return getters
+
+
+def _column(column: pb.Field, layout: RowLayout) -> Any:
+    getter = _tuplegetter(layout.columns[column.name], "")
+    if column.kind == pb.FIELD_KIND_CHAR_ARRAY:
+        cache = TextCache()
+        raw = getter.__get__
+        return property(lambda event: cache[raw(event)])
+    if column.kind in DYNAMIC_KINDS and layout.row_index is not None:
+        return property(_dynamic(getter.__get__, layout.row_index, column.kind))
+    return getter
+
+
+def _dynamic(locator: _Reader, row_index: int, kind: pb.FieldKind) -> _Reader:
+    row = _tuplegetter(row_index, "").__get__
+
+    def read(event: PerfEvent) -> str | bytes:
+        place = locator(event)
+        start, length = place & 0xFFFFFFFF, place >> 32
+        data: bytes = row(event)[start : start + length]
+        return text(data) if kind == pb.FIELD_KIND_DYNAMIC_STRING else data
+
+    return read
+
+
+def _reader(getter: Any) -> _Reader:
+    if isinstance(getter, property):
+        assert getter.fget is not None
+        return getter.fget
+    if hasattr(getter, "__get__"):
+        read: _Reader = getter.__get__
+        return read
+    return lambda event: getter
+
+
+def _not_requested(name: str) -> _Reader:
+    def refuse(event: PerfEvent) -> NoReturn:
+        raise MissingFieldError(
+            f"field {name!r} of {event.__ptrace__.name} was not requested, as no handler was "
+            "seen to read it: run with --all-fields"
+        )
+
+    return refuse

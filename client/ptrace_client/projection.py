@@ -1,0 +1,237 @@
+"""Which fields a handler reads, found in its source, so that only those are asked for.
+
+The rule is that an executed handler never meets a field that was not asked for. So whatever
+is not plainly a read of a named field means all of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ptrace_client.event import DERIVED_COLUMNS
+from ptrace_proto import ptrace_pb2 as pb
+
+# Names by which code reaches its own variables without naming them.
+_FRAME_READERS = frozenset(
+    ("exec", "eval", "locals", "vars", "dir", "breakpoint", "_getframe", "currentframe")
+)
+# PerfEvent's methods, which read all fields; get() is looked at more closely.
+_METHODS = frozenset(("get", "keys", "values", "items", "to_dict", "print"))
+# What a batch tells besides its columns, see batch.py.
+_BATCH_ATTRIBUTES = frozenset(("lost", "start", "end", "cpu", "event", "size"))
+
+# Columns that exist for every event besides its own fields, see Field.name of the contract.
+_COMMON_COLUMNS = frozenset(
+    ("_time", "_pid", "_tid", "_comm", "common_flags", "common_preempt_count")
+)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Names of the fields that a handler reads, or `everything`."""
+
+    names: frozenset[str] = frozenset()
+    everything: bool = False
+
+
+ALL = Reads(everything=True)
+
+
+def columns(reads: Reads, schema: pb.EventSchema) -> frozenset[str] | None:
+    """Return the columns that `reads` needs of the event's rows; None for all of them.
+
+    Names that the event does not have are left out: their reader gets an AttributeError.
+    """
+    if reads.everything:
+        return None
+    known = _COMMON_COLUMNS.union(info.name for info in schema.all_fields)
+    return known.intersection(DERIVED_COLUMNS.get(name, name) for name in reads.names)
+
+
+def event_reads(handler: object) -> Reads:
+    """Return what a handler reads of the PerfEvent that is its argument."""
+    return _reads(handler, _event_read)
+
+
+def batch_reads(handler: object) -> Reads:
+    """Return what a batch handler reads of the array that is its argument."""
+    return _reads(handler, _batch_read)
+
+
+class _EscapeError(Exception):
+    """The argument is used in a way that this module does not follow."""
+
+
+# The names of the fields that an expression reads, and where it names the argument.
+_Read = tuple[list[str], ast.AST]
+_Recognizer = Callable[[ast.AST, str, types.FunctionType], _Read | None]
+
+
+def _reads(handler: object, recognize: _Recognizer) -> Reads:
+    if not isinstance(handler, types.FunctionType) or hasattr(handler, "__wrapped__"):
+        return ALL
+    node = _definition(handler)
+    if node is None:
+        return ALL
+    parameters = [*node.args.posonlyargs, *node.args.args]
+    if not parameters:
+        return ALL
+    try:
+        return Reads(frozenset(_walk(handler, node, parameters[0].arg, recognize)))
+    except _EscapeError:
+        return ALL
+
+
+def _definition(handler: types.FunctionType) -> ast.FunctionDef | ast.Lambda | None:
+    """Return the function's syntax tree, if its source can be had and is what really runs."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(handler)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.Lambda) and _compiles_to(node, handler.__code__):
+            decorated = isinstance(node, ast.FunctionDef) and bool(node.decorator_list)
+            return None if decorated else node
+    return None
+
+
+def _compiles_to(node: ast.FunctionDef | ast.Lambda, code: types.CodeType) -> bool:
+    """Return whether the node is the source of `code`: files change while they run."""
+    try:
+        if isinstance(node, ast.Lambda):
+            outer = compile(ast.Expression(node), "", "eval", dont_inherit=True)
+        else:
+            outer = compile(ast.Module([node], []), "", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    return any(_same(inner, code) for inner in outer.co_consts)
+
+
+def _same(one: object, other: object) -> bool:
+    if not isinstance(one, types.CodeType) or not isinstance(other, types.CodeType):
+        return type(one) is type(other) and one == other
+    return (
+        one.co_code == other.co_code
+        and one.co_names == other.co_names
+        and one.co_varnames == other.co_varnames
+        and one.co_freevars == other.co_freevars
+        and one.co_cellvars == other.co_cellvars
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(_same, one.co_consts, other.co_consts))
+    )
+
+
+def _walk(
+    handler: types.FunctionType,
+    definition: ast.FunctionDef | ast.Lambda,
+    name: str,
+    recognize: _Recognizer,
+) -> Iterator[str]:
+    """Yield the fields read through the variable `name`; raise _EscapeError where it is unclear."""
+    understood: set[int] = set()
+    body = definition.body if isinstance(definition.body, list) else [definition.body]
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        if _binds(node, name) or _sees_frame(node):
+            raise _EscapeError
+        if isinstance(node, ast.Name) and node.id == name:
+            if id(node) not in understood:
+                raise _EscapeError
+            continue
+        read = recognize(node, name, handler)
+        if read is not None:
+            names, place = read
+            # ast.walk goes from the outside in: this comes later.
+            understood.add(id(place))
+            yield from names
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    """Return whether the node may give `name` another meaning somewhere in the function."""
+    match node:
+        case ast.ClassDef():
+            # Its body mangles names and has a scope of its own kind.
+            return True
+        case ast.FunctionDef(name=bound) | ast.AsyncFunctionDef(name=bound):
+            return bound == name
+        case ast.arg(arg=bound) | ast.ExceptHandler(name=bound) | ast.MatchStar(name=bound):
+            return bound == name
+        case ast.MatchAs(name=bound) | ast.MatchMapping(rest=bound):
+            return bound == name
+        case ast.alias():
+            return name in (node.asname, node.name.partition(".")[0])
+        case ast.Global() | ast.Nonlocal():
+            return name in node.names
+    return False
+
+
+def _sees_frame(node: ast.AST) -> bool:
+    match node:
+        case ast.Name(id=used) | ast.Attribute(attr=used) | ast.alias(name=used):
+            return used in _FRAME_READERS
+    return False
+
+
+def _text(node: ast.AST) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _event_read(node: ast.AST, name: str, handler: types.FunctionType) -> _Read | None:
+    match node:
+        case ast.Attribute(value=value, attr=attribute, ctx=ast.Load()):
+            if _is_name(value, name) and _is_field(attribute):
+                return [attribute], value
+        case ast.Subscript(value=value, slice=key, ctx=ast.Load()):
+            field = _text(key)
+            if _is_name(value, name) and field is not None:
+                return [field], value
+        case ast.Compare(left=left, ops=[ast.In() | ast.NotIn()], comparators=[value]):
+            if _is_name(value, name) and _text(left) is not None:
+                return [], value
+        case ast.Call(func=ast.Attribute(value=value, attr="get"), args=[key, *_]):
+            field = _text(key)
+            if _is_name(value, name) and field is not None and not node.keywords:
+                return [field], value
+        case ast.Call(func=ast.Name(id="getattr" | "hasattr" as used), args=[value, key, *_]):
+            field = _text(key)
+            if _is_name(value, name) and _is_field(field) and _is_builtin(used, handler):
+                return [str(field)], value
+    return None
+
+
+def _is_field(attribute: str | None) -> bool:
+    """Return whether an attribute is one field, not a method that reads all of them."""
+    if attribute is None or attribute in _METHODS:
+        return False
+    return not (attribute.startswith("__") and attribute.endswith("__"))
+
+
+def _batch_read(node: ast.AST, name: str, handler: types.FunctionType) -> _Read | None:
+    match node:
+        case ast.Attribute(value=value, attr=attribute, ctx=ast.Load()):
+            if _is_name(value, name) and attribute in _BATCH_ATTRIBUTES:
+                return [], value
+        case ast.Subscript(value=value, slice=key, ctx=ast.Load()) if _is_name(value, name):
+            items = key.elts if isinstance(key, ast.List) else [key]
+            fields = [field for field in map(_text, items) if field is not None]
+            if len(fields) == len(items):
+                return fields, value
+        case ast.Call(func=ast.Name(id="len"), args=[value], keywords=[]):
+            if _is_name(value, name) and _is_builtin("len", handler):
+                return [], value
+    return None
+
+
+def _is_builtin(used: str, handler: types.FunctionType) -> bool:
+    code = handler.__code__
+    local = used in code.co_varnames + code.co_cellvars + code.co_freevars
+    return not local and used not in handler.__globals__ and hasattr(builtins, used)

@@ -1,0 +1,152 @@
+"""A script's callbacks: which are there, and which handler an event goes to."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ptrace_client.decode import event_name
+from ptrace_client.errors import ClientError
+from ptrace_client.module_loader import load_module
+from ptrace_client.projection import ALL, Reads, batch_reads, columns, event_reads
+from ptrace_proto import ptrace_pb2 as pb
+
+Callback = Callable[..., Any]
+
+_BATCH_SUFFIX = "__batch"
+# Names that are shown of a long list.
+_SHOWN = 5
+
+
+def load_script(module: str, args: Sequence[str]) -> Script:
+    """Import a script by path or module name, with `args` behind its name in sys.argv.
+
+    Raise ClientError where it is missing or cannot be imported.
+    """
+    return Script(load_module(module, args))
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The handler of one event, and the columns that it reads (None: all)."""
+
+    schema: pb.EventSchema
+    handler: Callback
+    is_batch: bool
+    columns: frozenset[str] | None
+
+
+class Script:
+    """The callbacks of a loaded module, looked up once. Any callable object counts."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        # Path of the file, absolute; the module's name where it has none.
+        self.path: str = getattr(module, "__file__", None) or module.__name__
+        self._callables = {name: item for name, item in vars(module).items() if callable(item)}
+        self._module_name = module.__name__
+        self.init = self._callables.get("__init__")
+        self.exit = self._callables.get("__exit__")
+        self.interval = self._callables.get("__interval__")
+        self.print_stat = self._callables.get("__print_stat__")
+        self.lost = self._callables.get("__lost__")
+        self._reads: dict[str, Reads] = {}
+
+    def projections(
+        self, described: Sequence[pb.EventSchema], all_fields: bool
+    ) -> list[pb.Projection]:
+        """Return the fields to ask for; an event without a handler needs none.
+
+        Raise ClientError where no event of `described` has a handler.
+        """
+        wanted = {
+            event_name(binding.schema): binding.columns
+            for binding in self.bind(described, all_fields)
+        }
+        projections = []
+        for event in dict.fromkeys(map(event_name, described)):
+            fields = wanted.get(event, frozenset())
+            projections.append(
+                pb.Projection(event=event, fields=sorted(fields or ()), all_fields=fields is None)
+            )
+        return projections
+
+    def bind(self, schemas: Sequence[pb.EventSchema], all_fields: bool) -> list[Binding]:
+        """Return a binding for every event that has a handler, its own or __sample__.
+
+        Raise ClientError where none has.
+        """
+        bindings = []
+        for schema in schemas:
+            name = self._handler_name(schema)
+            if name is None:
+                continue
+            reads = ALL if all_fields else self._handler_reads(name)
+            bindings.append(
+                Binding(
+                    schema,
+                    self._callables[name],
+                    name.endswith(_BATCH_SUFFIX),
+                    columns(reads, schema),
+                )
+            )
+        if not bindings:
+            example = _handler_names(schemas[0])[0] if schemas else "sched__sched_switch"
+            raise ClientError(
+                f"{self.path} has no handler for {_list(schemas)}: "
+                f"define {example}(event) or __sample__(event)"
+            )
+        return bindings
+
+    def warnings(self, schemas: Sequence[pb.EventSchema]) -> list[str]:
+        """Return sentences about handlers that will not be called and events without any."""
+        texts = []
+        usable: set[str] = {"__sample__"}
+        for schema in schemas:
+            names = _handler_names(schema)
+            usable.update(names, (name + _BATCH_SUFFIX for name in names))
+            chosen = self._handler_name(schema)
+            if chosen is not None and chosen.endswith(_BATCH_SUFFIX):
+                unused = [name for name in names if name in self._callables]
+                texts += [f"{name} is not called: {chosen} takes its events" for name in unused]
+        texts += [
+            f"handler {name} is not called: its event is not selected (-e {_list(schemas)})"
+            for name, item in self._callables.items()
+            if name not in usable and self._looks_like_handler(name, item)
+        ]
+        idle = [schema for schema in schemas if self._handler_name(schema) is None]
+        if idle:
+            texts.append(f"no handler takes {_list(idle)}: these events are dropped")
+        return list(dict.fromkeys(texts))
+
+    def _handler_name(self, schema: pb.EventSchema) -> str | None:
+        names = _handler_names(schema)
+        candidates = [*(name + _BATCH_SUFFIX for name in names), *names, "__sample__"]
+        return next((name for name in candidates if name in self._callables), None)
+
+    def _handler_reads(self, name: str) -> Reads:
+        if name not in self._reads:
+            analyze = batch_reads if name.endswith(_BATCH_SUFFIX) else event_reads
+            self._reads[name] = analyze(self._callables[name])
+        return self._reads[name]
+
+    def _looks_like_handler(self, name: str, item: Callback) -> bool:
+        system, separator, event = name.partition("__")
+        own = getattr(item, "__module__", None) == self._module_name
+        return bool(system and separator and event) and own and not isinstance(item, type)
+
+
+def _handler_names(schema: pb.EventSchema) -> list[str]:
+    """Return the names that a handler of the event may have: the first one found counts."""
+    names = [f"{schema.system}__{schema.alias or schema.name}"]
+    if schema.alias:
+        names.append(schema.alias)
+    return [re.sub(r"[-.:]", "_", name) for name in names]
+
+
+def _list(schemas: Sequence[pb.EventSchema]) -> str:
+    names = list(dict.fromkeys(map(event_name, schemas)))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ",".join(names[:_SHOWN]) + more
