@@ -23,6 +23,10 @@ _START_HINT = (
 )
 
 
+class NoDaemonError(ClientError):
+    """There is nothing at the place where a daemon should listen."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A Unix socket, or a host and port on the loopback interface."""
@@ -106,7 +110,7 @@ def _check_socket(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise ClientError(f"no daemon: there is no socket {path}; {_START_HINT}") from None
+        raise NoDaemonError(f"no daemon: there is no socket {path}; {_START_HINT}") from None
     except PermissionError:
         raise ClientError(_permission_text(path)) from None
     except OSError as error:
@@ -118,7 +122,7 @@ def _check_socket(path: Path) -> None:
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:
-            raise ClientError(f"no daemon: nothing listens at {path}; {_START_HINT}") from None
+            raise NoDaemonError(f"no daemon: nothing listens at {path}; {_START_HINT}") from None
         except PermissionError:
             raise ClientError(_permission_text(path)) from None
         except OSError as error:
@@ -174,6 +178,6 @@ def _check_port(endpoint: Endpoint) -> None:
     try:
         socket.create_connection((endpoint.host, endpoint.port), _PROBE_TIMEOUT).close()
     except OSError as error:
-        raise ClientError(
+        raise NoDaemonError(
             f"no daemon: cannot connect to {endpoint}: {error.strerror or error}; {_START_HINT}"
         ) from None

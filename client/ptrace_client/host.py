@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from grpc.experimental import ChannelOptions
-from ptrace_proto import ptrace_pb2 as pb
 
 from ptrace_client.endpoint import Endpoint, find_endpoint
 from ptrace_client.errors import ClientError
 from ptrace_client.failures import explain_failure
 from ptrace_client.stream import Stream
+from ptrace_proto import ptrace_pb2 as pb
+
+if TYPE_CHECKING:
+    from ptrace_client.tracing import Tracing
 
 __all__ = ["Host", "Stream", "connect"]
 
@@ -137,6 +140,49 @@ class Host:
         stream = Stream(call, self.endpoint, self._clock_offset, self._begin_stop)
         self._streams.add(stream)
         return stream
+
+    def trace(
+        self,
+        *selectors: str,
+        fields: Iterable[str] | None = None,
+        cpus: str = "",
+        pids: Iterable[int] = (),
+        tids: Iterable[int] = (),
+        cgroups: Iterable[str] = (),
+        buffer_pages: int = 0,
+        watermark: int | None = None,
+        order: bool = False,
+        on_lost: Callable[[pb.Loss], None] | None = None,
+        label: str = "",
+    ) -> Tracing:
+        """Start a session and return its events, to iterate over.
+
+        `selectors` are in the grammar of the command line's -e. `fields` restricts the events
+        to these of their fields, which makes them cheaper. `order` sorts the events of all CPUs
+        by time; otherwise the order holds per CPU. `on_lost` is called for every loss. The rest
+        is as trace_request() explains it.
+
+            >>> for event in host.trace("sched:sched_switch/prev_prio<100/", pids=[4711]):
+            ...     print(event.next_comm, event._time)
+
+        Raise ClientError where a selector is wrong or the daemon refuses.
+        """
+        # The decoding is only imported by those who use it.
+        from ptrace_client.request import project, trace_request
+        from ptrace_client.tracing import Tracing
+
+        request = trace_request(
+            selectors,
+            projections=() if fields is None else project(self.describe(selectors), fields),
+            cpus=cpus,
+            pids=pids,
+            tids=tids,
+            cgroups=cgroups,
+            buffer_pages=buffer_pages,
+            watermark=watermark,
+            label=label,
+        )
+        return Tracing(self.open(request), order=order, on_lost=on_lost)
 
     def _require_features(self, request: pb.TraceRequest) -> None:
         used = {

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Final, TypeAlias
 
 import grpc
-from ptrace_proto import ptrace_pb2 as pb
 
 from ptrace_client.endpoint import Endpoint
 from ptrace_client.errors import ClientError
 from ptrace_client.failures import explain_failure, explain_lost_stream
+from ptrace_proto import ptrace_pb2 as pb
 
 # Messages that wait between the reader thread and the consumer. Beyond these, gRPC's flow
 # control holds the daemon back, which then drops and counts. Three keep the consumer fed;

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+
 from ptrace_proto import ptrace_pb2 as pb
 
 Script = Callable[["FakeDaemon", pb.TraceRequest], Iterator[pb.TraceResponse]]
@@ -72,6 +73,7 @@ class FakeDaemon:
         self.trace_over = threading.Event()
         self.sent = 0
         self._leave_out = leave_out
+        self._dead = False
         self._server = grpc.server(ThreadPoolExecutor(8))
         self._server.add_generic_rpc_handlers((self._handlers(),))
         target = f"unix:{socket}" if socket is not None else "127.0.0.1:0"
@@ -91,8 +93,8 @@ class FakeDaemon:
 
     def die(self) -> None:
         """Break all connections off at once."""
+        self._dead = True
         stopped = self._server.stop(0)
-        # Only now, when they can send no more, may scripts and silent calls go on and end.
         self.stop_called.set()
         stopped.wait()
 
@@ -154,5 +156,7 @@ class FakeDaemon:
         if self.refusal is not None:
             context.abort(self.refusal.code, self.refusal.text)
         for response in self.script(self, request):
+            if self._dead:
+                return
             self.sent += 1
             yield response

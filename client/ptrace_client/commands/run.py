@@ -1,0 +1,110 @@
+"""ptrace-client run: a handler script on live events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ptrace_client.arguments import split_arguments
+from ptrace_client.commands.template import print_template
+from ptrace_client.embedded import open_host
+from ptrace_client.host import Host
+from ptrace_client.options import (
+    Selection,
+    limit_options,
+    place_options,
+    selection_options,
+    take_place,
+    take_selection,
+)
+from ptrace_client.output import redirect_output
+from ptrace_client.request import check_buffer_pages, trace_request
+from ptrace_client.runner import RunOptions, run_script
+from ptrace_client.script import Script, load_script
+from ptrace_proto import ptrace_pb2 as pb
+
+_NS_PER_MS = 1_000_000
+
+
+class RunCommand(click.Command):
+    """A command whose options may also stand behind the script."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what is run's own; all the rest is the script and its arguments."""
+        own, script = split_arguments(args, self.get_params(ctx))
+        return super().parse_args(ctx, [*own, "--", *script])
+
+
+def declare() -> click.Command:
+    """Declare the command's arguments."""
+    return RunCommand(
+        "run",
+        callback=run,
+        help="Run the handler script MODULE (a file, or a module's name) on live events. "
+        "`help` in its place prints a template. Behind `--` all arguments are the script's.",
+        params=[
+            *selection_options(),
+            click.Option(
+                ["-i", "--interval"],
+                type=click.IntRange(min=1),
+                metavar="MS",
+                help="Call __interval__() this often.",
+            ),
+            *limit_options(),
+            click.Option(["--all-fields"], is_flag=True, help="Ask for fields not used, too."),
+            click.Option(["--strict"], is_flag=True, help="A handler's exception ends the run."),
+            click.Option(["-q", "--quiet"], is_flag=True, help="No messages but errors."),
+            click.Option(["-v", "--verbose"], count=True, help="More messages."),
+            *place_options(),
+            click.Argument(["script"], nargs=-1, required=True, metavar="MODULE [ARGS]..."),
+        ],
+    )
+
+
+def run(**values: Any) -> int:
+    """Run the script, or print a template, and return the exit status."""
+    place, selection = take_place(values), take_selection(values)
+    check_buffer_pages(selection.mmap_pages)
+    output = values.pop("output")
+    module, *arguments = values.pop("script")
+    options = RunOptions(
+        interval_ms=values.pop("interval"),
+        order=selection.order,
+        **values,
+    )
+    with open_host(place.host, place.socket, show_log=options.verbose > 0) as host:
+        schemas = host.describe(selection.events)
+        # Only now: a wrong selector is told to the user, not to the file.
+        if output is not None:
+            redirect_output(output)
+        if module == "help":
+            print_template(schemas, selection.events)
+            return 0
+        script = load_script(module, arguments)
+        return run_on(host, script, schemas, selection, options, os.path.basename(module))
+
+
+def run_on(
+    host: Host,
+    script: Script,
+    schemas: Sequence[pb.EventSchema],
+    selection: Selection,
+    options: RunOptions,
+    label: str,
+) -> int:
+    """Run `script` on the events of `selection`, which `schemas` describe; return the status.
+
+    `label` names the run in the daemon's list of sessions.
+    """
+    request = trace_request(
+        selection.events,
+        projections=script.projections(schemas, options.all_fields),
+        # The runner then knows at every tick how far it has got.
+        mark_interval=(options.interval_ms or 0) * _NS_PER_MS,
+        label=label,
+        **selection.scope(),
+    )
+    return run_script(script, lambda: host.open(request), options)

@@ -1,0 +1,75 @@
+"""Requests to trace, from what a user says: the command line's options, the API's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ptrace_client.decode import event_name
+from ptrace_client.errors import ClientError
+from ptrace_client.event import COMMON_KEYS, DERIVED_COLUMNS
+from ptrace_proto import ptrace_pb2 as pb
+
+# As the contract limits it.
+_LABEL_BYTES = 256
+
+
+def trace_request(
+    selectors: Sequence[str],
+    *,
+    projections: Iterable[pb.Projection] = (),
+    cpus: str = "",
+    pids: Iterable[int] = (),
+    tids: Iterable[int] = (),
+    cgroups: Iterable[str] = (),
+    buffer_pages: int = 0,
+    watermark: int | None = None,
+    mark_interval: int = 0,
+    label: str = "",
+) -> pb.TraceRequest:
+    """Return the request to trace `selectors`, each in the grammar of -e.
+
+    `cpus` is a list such as "0-3,8", empty for all; `pids` and `tids` select processes and
+    threads with their later children; `cgroups` are names or regular expressions.
+    `buffer_pages` per CPU and event must be a power of two, 0 for the daemon's default;
+    `watermark` is the percentage of a buffer that wakes the daemon (0: every event);
+    `mark_interval` is in ns. Raise ClientError where a number is out of its range.
+    """
+    check_buffer_pages(buffer_pages)
+    if watermark is not None and not 0 <= watermark <= 100:
+        raise ClientError(f"watermark {watermark} is not a percentage from 0 to 100")
+    return pb.TraceRequest(
+        selectors=selectors,
+        projections=projections,
+        scope=pb.Scope(cpus=cpus, pids=pids, tids=tids, cgroups=cgroups),
+        buffer_pages=buffer_pages,
+        watermark_percent=watermark or 0,
+        wake_every_event=watermark == 0,
+        mark_interval=mark_interval,
+        print_formats=True,
+        label=label.encode(errors="replace")[:_LABEL_BYTES].decode(errors="ignore"),
+    )
+
+
+def project(schemas: Sequence[pb.EventSchema], names: Iterable[str]) -> list[pb.Projection]:
+    """Return the request for just the fields `names`, in those of `schemas` that have them.
+
+    Raise ClientError for a name that no event has.
+    """
+    unknown = set(names)
+    columns = {DERIVED_COLUMNS.get(name, name) for name in unknown}
+    projections = []
+    for schema in schemas:
+        here = [field.name for field in schema.fields if field.name in columns]
+        projections.append(pb.Projection(event=event_name(schema), fields=here))
+        unknown -= {*COMMON_KEYS, *(field.name for field in schema.fields)}
+    if unknown:
+        raise ClientError(f"none of the events has a field {sorted(unknown)[0]!r}")
+    return projections
+
+
+def check_buffer_pages(pages: int) -> None:
+    """Raise ClientError unless `pages` is a power of two, or 0."""
+    if pages < 0 or pages & (pages - 1):
+        near = 1 << max(pages.bit_length() - 1, 0)
+        known = "" if pages < 0 else f": {near} and {2 * near} are"
+        raise ClientError(f"a buffer of {pages} pages is not a power of two{known}")
