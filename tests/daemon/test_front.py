@@ -1,0 +1,301 @@
+"""The front socket tells who calls, carries streams whole, and belongs to one daemon."""
+
+from __future__ import annotations
+
+import grp
+import multiprocessing
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from ptraced.errors import Unavailable
+from ptraced.front import Front
+from ptraced.peer import Credentials, abstract_name, parse_peer
+from ptraced.public_socket import PublicSocket
+
+MESSAGE = bytes(range(256)) * 4096
+TIMEOUT = 20
+
+CALL = """
+import os, sys, grpc
+with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
+    print(os.getpid(), channel.unary_unary("/test.Test/Who")(b"", timeout=20).decode())
+"""
+
+
+class Service:
+    """A gRPC server behind a front, with the calls that the tests need."""
+
+    def __init__(self, directory: Path) -> None:
+        inner = directory / "inner"
+        inner.mkdir(mode=0o700)
+        self.path = directory / "front.sock"
+        self.peers: list[str] = []
+        self.ended = threading.Event()
+        self.front = Front(self.path, f"unix:{inner}/grpc.sock", 0o600, "")
+        self.grpc = grpc.server(futures.ThreadPoolExecutor(8))
+        handlers = {
+            "Who": grpc.unary_unary_rpc_method_handler(self.who),
+            "Read": grpc.unary_stream_rpc_method_handler(self.read),
+        }
+        self.grpc.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("test.Test", handlers),)
+        )
+        self.grpc.add_insecure_port(f"unix:{inner}/grpc.sock")
+        self.grpc.start()
+        self.front.start()
+
+    def who(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        self.peers.append(context.peer())
+        return repr(self.front.caller(context.peer())).encode()
+
+    def read(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        context.add_callback(self.ended.set)
+        for _ in range(int(request)):
+            yield MESSAGE
+
+    def stop(self) -> None:
+        self.grpc.stop(None).wait()
+        self.front.stop()
+
+    @contextmanager
+    def channel(self) -> Iterator[grpc.Channel]:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+        with grpc.insecure_channel(f"unix:{self.path}", options=options) as channel:
+            yield channel
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    made = Service(tmp_path)
+    yield made
+    made.stop()
+
+
+def call(path: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CALL, str(path)], capture_output=True, text=True, check=True
+    )
+    pid, _, answer = done.stdout.strip().partition(" ")
+    return int(pid), answer
+
+
+def test_a_call_tells_its_user_group_and_process(service: Service) -> None:
+    pid, answer = call(service.path)
+    assert answer == f"Credentials(uid={os.getuid()}, gid={os.getgid()}, pid={pid})"
+    assert service.peers[0].startswith(f"unix-abstract:ptraced-{os.getuid()}-{os.getgid()}-{pid}-")
+
+
+def test_another_user_is_told_by_the_kernel() -> None:
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as inner:
+        directory = Path(name)
+        directory.chmod(0o755)
+        inner.bind(str(directory / "inner"))
+        inner.listen()
+        inner.settimeout(TIMEOUT)
+        front = Front(directory / "s", f"unix:{directory}/inner", 0o666, "")
+        front.start()
+        connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+        user = subprocess.Popen(
+            ["/usr/bin/python3", "-c", connect, str(directory / "s")],
+            user=65534,
+            group=65533,
+            extra_groups=[],
+        )
+        _, peer = inner.accept()
+        assert user.wait() == 0
+        front.stop()
+    assert parse_peer(f"unix-abstract:{peer[1:].decode()}") == Credentials(65534, 65533, user.pid)
+
+
+def test_callers_are_told_apart(service: Service) -> None:
+    answers = [call(service.path) for _ in range(3)]
+    assert len({pid for pid, _ in answers}) == 3
+    assert all(f"pid={pid})" in answer for pid, answer in answers)
+    assert len(set(service.peers)) == 3
+
+
+def test_names_carry_credentials_and_are_never_used_twice() -> None:
+    who = Credentials(uid=4294967294, gid=0, pid=77)
+    names = {abstract_name(who) for _ in range(100)}
+    assert len(names) == 100
+    assert all(name.startswith("\0") and len(name) < 108 for name in names)
+    assert {parse_peer("unix-abstract:" + name[1:]) for name in names} == {who}
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        "ipv4:127.0.0.1:4711",
+        "unix:",
+        "unix:/run/x",
+        "unix-abstract:ptraced-0-0-1",
+        "unix-abstract:other-0-0-1-0123456789abcdef",
+        "x unix-abstract:ptraced-0-0-1-0123456789abcdef",
+        "unix-abstract:ptraced-0-0-1-0123456789abcdef\n",
+    ],
+)
+def test_other_peers_are_nobody(peer: str) -> None:
+    assert parse_peer(peer) is None
+
+
+def test_streams_pass_whole_side_by_side(service: Service) -> None:
+    def read(_: int) -> bool:
+        with service.channel() as channel:
+            messages = channel.unary_stream("/test.Test/Read")(b"20", timeout=TIMEOUT)
+            return [message == MESSAGE for message in messages] == [True] * 20
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(4)))
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(service: Service) -> None:
+    with service.channel() as slow, service.channel() as quick:
+        stalled = slow.unary_stream("/test.Test/Read")(b"1000", timeout=TIMEOUT)
+        assert next(stalled) == MESSAGE
+        messages = quick.unary_stream("/test.Test/Read")(b"20", timeout=TIMEOUT)
+        assert sum(len(message) for message in messages) == 20 * len(MESSAGE)
+        stalled.cancel()
+
+
+def _read_for_ever(path: str, started: Callable[[], None]) -> None:
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        for _ in channel.unary_stream("/test.Test/Read")(b"1000000"):
+            started()
+
+
+def test_a_killed_client_ends_its_call(service: Service) -> None:
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    client = context.Process(target=_read_for_ever, args=(str(service.path), started.set))
+    client.start()
+    assert started.wait(TIMEOUT)
+    client.kill()
+    client.join()
+    assert service.ended.wait(TIMEOUT)
+
+
+def test_a_front_process_that_dies_is_replaced(service: Service) -> None:
+    before = service.front._process
+    assert before is not None
+    before.kill()
+    before.wait()
+    # The daemon holds the listening socket: this connection waits for the next process.
+    assert "Credentials" in call(service.path)[1]
+    assert service.front._process is not before
+
+
+def test_stop_leaves_no_process_thread_or_file(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    call(service.path)
+    process = service.front._process
+    assert process is not None
+    service.stop()
+    assert process.returncode == 0
+    assert "front" not in [thread.name for thread in threading.enumerate()]
+    assert [path.name for path in tmp_path.iterdir()] == ["inner"]
+
+
+def test_the_front_process_outlives_signals_and_not_the_daemon(service: Service) -> None:
+    call(service.path)
+    process = service.front._process
+    assert process is not None
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    assert "Credentials" in call(service.path)[1]
+    assert process.poll() is None
+
+
+def test_mode_and_owner(tmp_path: Path) -> None:
+    group = grp.getgrnam("nogroup")
+    public = PublicSocket(tmp_path / "s", 0o660, "nogroup")
+    status = (tmp_path / "s").stat()
+    assert stat.S_IMODE(status.st_mode) == 0o660
+    assert (status.st_uid, status.st_gid) == (os.getuid(), group.gr_gid)
+    public.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_that_is_not_there_leaves_the_daemons_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = PublicSocket(tmp_path / "s", 0o660, "nosuchgroup")
+    assert (tmp_path / "s").stat().st_gid == os.getegid()
+    assert caplog.messages == ["no group nosuchgroup: the socket stays with the daemon's own group"]
+    public.close()
+
+
+def test_a_second_daemon_is_told_who_has_the_socket(tmp_path: Path) -> None:
+    first = PublicSocket(tmp_path / "s", 0o600, "")
+    with pytest.raises(Unavailable) as caught:
+        PublicSocket(tmp_path / "s", 0o600, "")
+    assert str(caught.value) == (
+        f"error: another daemon (process {os.getpid()}) serves on {tmp_path}/s; stop it, or name "
+        "another path by --socket"
+    )
+    first.close()
+    PublicSocket(tmp_path / "s", 0o600, "").close()
+
+
+def test_a_listener_without_a_lock_is_respected_too(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        with pytest.raises(Unavailable, match=rf"another daemon \(process {os.getpid()}\) serves"):
+            PublicSocket(tmp_path / "s", 0o600, "")
+    assert (tmp_path / "s").exists()
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "s"))
+    (tmp_path / "s.lock").write_text("4711\n")
+    public = PublicSocket(tmp_path / "s", 0o600, "")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+    public.close()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("precious")
+    with pytest.raises(Unavailable) as caught:
+        PublicSocket(tmp_path / "s", 0o600, "")
+    assert str(caught.value) == (
+        f"error: {tmp_path}/s is there and not a socket; remove it, or name another path by "
+        "server.socket"
+    )
+    assert (tmp_path / "s").read_text() == "precious"
+
+
+def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable) as caught:
+        PublicSocket(tmp_path / "no/s", 0o600, "")
+    assert str(caught.value) == f"error: cannot serve on {tmp_path}/no/s: No such file or directory"
+
+
+def test_a_group_that_the_daemon_may_not_give_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(Unavailable) as caught:
+        PublicSocket(tmp_path / "s", 0o660, "nogroup")
+    assert str(caught.value) == (
+        f"error: cannot give {tmp_path}/s to the group nogroup: "
+        "the daemon's user must be a member of it"
+    )
+    assert list(tmp_path.iterdir()) == []
