@@ -114,7 +114,8 @@ def test_another_user_is_told_by_the_kernel() -> None:
             group=65533,
             extra_groups=[],
         )
-        _, peer = inner.accept()
+        connection, peer = inner.accept()
+        connection.close()
         assert user.wait() == 0
         front.stop()
     assert parse_peer(f"unix-abstract:{peer[1:].decode()}") == Credentials(65534, 65533, user.pid)
