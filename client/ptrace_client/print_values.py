@@ -147,11 +147,11 @@ def hex_dump(
     lines = []
     for place in range(0, len(value), row):
         part = value[place : place + row]
-        words = [part[at : at + group][::-1].hex() for at in range(0, len(part), group)]
-        line = prefix + (f"{place:08x}: " if kind == 2 else "") + " ".join(words)
+        line = " ".join(part[at : at + group][::-1].hex() for at in range(0, len(part), group))
         if ascii_:
             printable = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-            line = line.ljust(len(prefix) + row * 2 + row // group + 1) + printable
+            line = line.ljust(row * 2 + row // group + 1) + printable
+        line = prefix + (f"{place:08x}: " if kind == 2 else "") + line
         lines.append(line)
     return "\n".join(lines)
 
@@ -202,7 +202,7 @@ def _ipv6(value: bytes, kind: str) -> str:
         return "::ffff:" + _ipv4(value[12:], "I4")
     if kind.endswith("c"):
         return IPv6Address(value).compressed
-    return value.hex(":" if kind.startswith("I") else "", *(() if kind.startswith("i") else (2,)))
+    return value.hex(":", 2) if kind.startswith("I") else value.hex()
 
 
 def ip_address(value: bytes, kind: str) -> str:

@@ -48,8 +48,9 @@ def as_expression(node: Node) -> pb.Expression:
     """Return a node as an expression: a constant as a number, cast where int or long is wrong."""
     if not isinstance(node, Constant):
         return node
-    number = pb.Expression(number=convert(node.value, LONG).value)
-    if node.type == literal_type(node.value, "", decimal=True):
+    value = convert(node.value, LONG).value
+    number = pb.Expression(number=value)
+    if node.type == literal_type(value, "", decimal=True):
         return number
     return call(f"cast:{node.type.name}", number)
 
