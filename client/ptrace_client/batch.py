@@ -50,7 +50,8 @@ class EventBatch(np.ndarray[Any, Any]):
             column, number = self._derived[key]
             if column is None:
                 return np.full(self.shape, number, np.int64)
-            return self[column] + np.int64(number) if number else self[column]
+            # Signed, as uint64 and int64 together would become floating point.
+            return self[column].astype(np.int64) + number if number else self[column]
         column_view: NDArray[Any] = super().__getitem__(key)
         return column_view.view(np.ndarray) if isinstance(column_view, EventBatch) else column_view
 

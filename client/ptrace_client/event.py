@@ -263,6 +263,12 @@ def event_class(schema: pb.EventSchema, layout: RowLayout, realtime_offset: int)
     )
     kind.readers["_cpu"] = lambda event: event._cpu
     namespace: dict[str, Any] = {"__slots__": (), "__doc__": PerfEvent.__doc__, "__ptrace__": kind}
+    for info in schema.all_fields:
+        if info.name.startswith("_") and info.name in COMMON_KEYS + EXTRA_COLUMNS:
+            kind.warnings.append(
+                f"{kind.name} has a field {info.name!r} of its own, which cannot be read: "
+                f"{info.name!r} is the same for all events"
+            )
     for name, getter in getters.items():
         if _is_taken(name):
             kind.warnings.append(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
@@ -24,6 +25,8 @@ __all__ = ["EventStream", "RunOptions", "load_script", "run_script"]
 _MS = 1_000_000
 _S = 1_000_000_000
 _text = attrgetter("text")
+# Objects that may be new before the collector runs.
+_NEW_OBJECTS = 50_000
 # Indentation of what __print_stat__ prints, as perf-prof passes it.
 _STAT_INDENT = 4
 
@@ -76,7 +79,7 @@ def run_script(script: Script, open_stream: Callable[[], EventStream], options: 
     """
     run = _Run(script, options)
     try:
-        with run.signals.installed():
+        with run.signals.installed(), _calm_collector():
             return run.run(open_stream)
     except EndRun as end:
         status = end.status
@@ -95,6 +98,22 @@ def _exit_status(code: object) -> int:
         return code
     print(code, file=sys.stderr)
     return 1
+
+
+@contextlib.contextmanager
+def _calm_collector() -> Iterator[None]:
+    """Keep the garbage collector from looking through events that wait, and loaded modules.
+
+    With Python's own threshold it takes a third of the time of ordered events.
+    """
+    threshold = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *threshold[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
 
 
 class _Run:
@@ -116,8 +135,6 @@ class _Run:
             self._errors.call(print, f"Loaded module: {script.path}")
         if script.init is not None and not self._errors.call(script.init):
             return 1
-        # What is loaded by now stays: the collector need not look through it again and again.
-        gc.freeze()
         self._stream = open_stream()
         self._start(self._stream)
         try:

@@ -93,7 +93,7 @@ class Script:
                 )
             )
         if not bindings:
-            example = _handler_names(schemas[0])[0] if schemas else "sched__sched_switch"
+            example = handler_names(schemas[0])[0] if schemas else "sched__sched_switch"
             raise ClientError(
                 f"{self.path} has no handler for {_list(schemas)}: "
                 f"define {example}(event) or __sample__(event)"
@@ -105,7 +105,7 @@ class Script:
         texts = []
         usable: set[str] = {"__sample__"}
         for schema in schemas:
-            names = _handler_names(schema)
+            names = handler_names(schema)
             usable.update(names, (name + _BATCH_SUFFIX for name in names))
             chosen = self._handler_name(schema)
             if chosen is not None and chosen.endswith(_BATCH_SUFFIX):
@@ -122,7 +122,7 @@ class Script:
         return list(dict.fromkeys(texts))
 
     def _handler_name(self, schema: pb.EventSchema) -> str | None:
-        names = _handler_names(schema)
+        names = handler_names(schema)
         candidates = [*(name + _BATCH_SUFFIX for name in names), *names, "__sample__"]
         return next((name for name in candidates if name in self._callables), None)
 
@@ -138,7 +138,7 @@ class Script:
         return bool(system and separator and event) and own and not isinstance(item, type)
 
 
-def _handler_names(schema: pb.EventSchema) -> list[str]:
+def handler_names(schema: pb.EventSchema) -> list[str]:
     """Return the names that a handler of the event may have: the first one found counts."""
     names = [f"{schema.system}__{schema.alias or schema.name}"]
     if schema.alias:

@@ -1,0 +1,159 @@
+"""A script to start from: every callback, and a handler for each selected event."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ptrace_client.decode import event_name
+from ptrace_client.script import handler_names
+from ptrace_proto import ptrace_pb2 as pb
+
+_KINDS = {
+    pb.FIELD_KIND_CHAR_ARRAY: "str",
+    pb.FIELD_KIND_DYNAMIC_STRING: "str",
+    pb.FIELD_KIND_BYTES: "bytes",
+    pb.FIELD_KIND_DYNAMIC_BYTES: "bytes",
+}
+# Named values that are listed of one field.
+_VALUES_SHOWN = 32
+# Kernel texts go into comments and docstrings: nothing in them may end those.
+_UNSAFE = re.compile(r"[^\x20-\x7e]|\\|\"")
+
+_HEAD = '''\
+# {command}
+#
+# Fields of every event:
+#   event._pid, event._tid   process and thread that hit the event
+#   event._time              CLOCK_MONOTONIC, ns
+#   event._realtime          wall clock, ns, to show only
+#   event._cpu               CPU number
+#   event._period            1
+#   event._callchain         list of frames, [] without stacks
+#   event._event             "{event}"
+#   event.common_type, event.common_flags, event.common_preempt_count, event.common_pid
+#
+# Access:
+#   event.field              a field (fastest)
+#   event["field"]           also for names that are no attributes, such as "from"
+#   event.get("field", 0)    with a default for events that lack it
+#   "field" in event         whether the event has it
+#   event.keys(), event.values(), event.items(), event.to_dict()
+#   event.print()            the whole event, as perf-prof prints it
+#
+# Only fields that a handler is seen to read are sent. Passing the event on, or printing it,
+# asks for all of them.
+
+# import sys                      # sys.argv: this script's name and arguments
+# from perf_prof import PerfEvent  # for annotations and isinstance()
+
+event_count = 0
+lost_count = 0
+
+
+def __init__():
+    """[OPTIONAL] Called before tracing starts."""
+    print("tracing, Ctrl-C ends")
+
+
+def __exit__():
+    """[OPTIONAL] Called after the last event."""
+    print(f"{{event_count}} events, {{lost_count}} times some were lost")
+
+
+def __interval__():
+    """[OPTIONAL] Called every -i milliseconds."""
+    print(f"{{event_count}} events so far")
+
+
+def __print_stat__(indent):
+    """[OPTIONAL] Called on SIGUSR2; indent is a number of spaces."""
+    print(f"{{' ' * indent}}{{event_count}} events")
+
+
+def __lost__(lost_start, lost_end):
+    """[OPTIONAL] Called when events were lost, between these times with --order (ns), else 0."""
+    global lost_count
+    lost_count += 1
+'''
+
+_HANDLER = '''
+
+def {handler}(event):
+    """{event}
+
+{fields}
+    """
+    global event_count
+    event_count += 1
+    event.print()
+'''
+
+_SAMPLE = '''
+
+def __sample__(event):
+    """[OPTIONAL] Called for events without a handler of their own."""
+    global event_count
+    event_count += 1
+    print(event)
+'''
+
+
+def script_template(schemas: Sequence[pb.EventSchema], command: str) -> str:
+    """Return a script that handles the events of `schemas`; `command` runs it."""
+    names = [event_name(schema) for schema in schemas]
+    head = _HEAD.format(
+        command=_UNSAFE.sub(_escape, command),
+        event=_UNSAFE.sub(_escape, names[0]) if names else "sys:name",
+    )
+    handlers = {_handler(schema): _event_handler(schema) for schema in schemas}
+    return head + "".join(handlers.values()) + _SAMPLE
+
+
+def _event_handler(schema: pb.EventSchema) -> str:
+    fields = [line for info in schema.all_fields for line in _field(info)]
+    return _HANDLER.format(
+        handler=_handler(schema),
+        event=event_name(schema),
+        fields="\n".join(f"    {line}" for line in fields or ["It has no fields of its own."]),
+    )
+
+
+def _handler(schema: pb.EventSchema) -> str:
+    return handler_names(schema)[0]
+
+
+def _field(info: pb.FieldInfo) -> Iterable[str]:
+    """Yield "comm : str", a note on the C type, and the values that have names."""
+    yield f"{info.name} : {_KINDS.get(info.kind, 'int')}"
+    yield f"    {_UNSAFE.sub(_escape, info.type)}{_note(info)}"
+    names = info.named_values
+    values = list(names.values)
+    if values:
+        yield "    flags, any of:" if names.flags else "    one of:"
+    for named in values[:_VALUES_SHOWN]:
+        number = f"{named.value:#x}" if names.flags else str(_signed(named.value, info))
+        yield f"        {number} = {_UNSAFE.sub(_escape, named.name)}"
+    if len(values) > _VALUES_SHOWN:
+        yield f"        and {len(values) - _VALUES_SHOWN} more"
+
+
+def _note(info: pb.FieldInfo) -> str:
+    if info.kind == pb.FIELD_KIND_POINTER:
+        return ", an address"
+    if info.kind == pb.FIELD_KIND_BOOL:
+        return ", 0 or 1"
+    if _KINDS.get(info.kind) == "bytes" and info.element_size:
+        sign = "signed" if info.element_signed else "unsigned"
+        return f", elements of {info.element_size} bytes, {sign}"
+    return ""
+
+
+def _signed(value: int, info: pb.FieldInfo) -> int:
+    """Return a 64-bit value as the field's own sign has it."""
+    return value - (1 << 64) if info.kind == pb.FIELD_KIND_SIGNED and value >> 63 else value
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    return "'" if character == '"' else character.encode("unicode_escape").decode()
