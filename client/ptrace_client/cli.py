@@ -70,8 +70,8 @@ def execute(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "ptrace-client"
+        origin: click.Context | None = getattr(error, "ctx", None)
+        path = origin.command_path if origin is not None else "ptrace-client"
         print_error(f"{error.format_message().rstrip('.')}; see `{path} -h`")
         return 2
     except ClientError as error:

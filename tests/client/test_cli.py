@@ -11,7 +11,9 @@ import grpc
 import pytest
 from fakeserver import FakeDaemon, RefusalError
 
+from ptrace_client import endpoint
 from ptrace_client.cli import COMMANDS, execute
+from ptrace_client.commands import doctor
 from ptrace_proto import ptrace_pb2 as pb
 
 START_HINT = (
@@ -207,3 +209,61 @@ class TestSessions:
     ) -> None:
         daemon.refusal = RefusalError(grpc.StatusCode.NOT_FOUND, "no session s9")
         assert client("sessions", "stop", "s9", capsys=capsys) == (2, "", "error: no session s9\n")
+
+
+class TestDoctor:
+    @pytest.fixture(autouse=True)
+    def checker(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A ptraced whose --check prints its arguments and succeeds."""
+        path = tmp_path / "ptraced"
+        path.write_text('#!/bin/sh\necho "checked $*"\n')
+        path.chmod(0o755)
+        monkeypatch.setattr(doctor, "_find_daemon", lambda: str(path))
+        return path
+
+    def test_all_is_well(
+        self, daemon: FakeDaemon, path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        assert execute(["doctor"]) == 0
+        rows = [line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines()]
+        names = ["what", "client", "python", "grpcio", "protobuf", "numpy"]
+        names += ["daemon", "host", "cpus", "you", "features", "limits"]
+        assert [row[0] for row in rows[:12]] == names
+        assert rows[1][1].rstrip() == "ptrace-client 0.1.0"
+        assert rows[6][1].rstrip() == f"ptraced 0.1.0 at unix:{path}, contract v1.0"
+        assert rows[12:] == [[], ["ptraced", "--check:"], ["checked", "--check"]]
+
+    def test_no_daemon(self, path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        assert execute(["doctor", "--socket", str(path)]) == 1
+        out = capfd.readouterr().out
+        assert f"daemon    no daemon: there is no socket {path}; {START_HINT}" in out
+        assert "checked --check\n" in out
+
+    def test_a_failed_check(
+        self, daemon: FakeDaemon, checker: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        checker.write_text("#!/bin/sh\nexit 1\n")
+        assert execute(["doctor"]) == 1
+
+    def test_without_an_installed_daemon(
+        self,
+        daemon: FakeDaemon,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(doctor, "_find_daemon", lambda: None)
+        assert execute(["doctor"]) == 0
+        assert "--check" not in capfd.readouterr().out
+
+    def test_root_needs_no_daemon(
+        self,
+        path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.delenv("PTRACED_SOCKET", raising=False)
+        monkeypatch.setattr(endpoint, "DEFAULT_SOCKET", str(path))
+        monkeypatch.setattr(doctor, "may_trace", lambda: True)
+        assert execute(["doctor"]) == 0
+        out = capfd.readouterr().out
+        assert "daemon    none runs; `run` and `trace` start one for themselves" in out

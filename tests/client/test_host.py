@@ -378,6 +378,15 @@ class TestUnreachable:
             "--host and --socket are both given: only one place can be traced at a time"
         )
 
+    def test_both_places_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PTRACED_HOST", "localhost:1")
+        monkeypatch.setenv("PTRACED_SOCKET", "/x")
+        with pytest.raises(ClientError) as caught:
+            connect()
+        assert str(caught.value) == (
+            "PTRACED_HOST and PTRACED_SOCKET are both given: only one place can be traced at a time"
+        )
+
     def test_bad_address(self) -> None:
         for address in ("localhost", ":1", "localhost:", "localhost:99999", "localhost:x"):
             with pytest.raises(ClientError) as caught:

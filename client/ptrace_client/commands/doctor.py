@@ -21,6 +21,9 @@ from ptrace_client.host import connect
 from ptrace_client.options import Place, place_options, take_place
 from ptrace_client.printing import terminal_safe
 
+# Columns where there is no terminal: nothing is wrapped for programs that read on.
+_PIPE_WIDTH = 1000
+
 
 def declare() -> click.Command:
     """Declare the command's arguments."""
@@ -42,7 +45,7 @@ def run(**values: Any) -> int:
     table = Table("what", "state", box=None, pad_edge=False)
     for name, state in [*_client_rows(), *daemon_rows]:
         table.add_row(name, Text(terminal_safe(state)))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
     sys.stdout.flush()
     checker = _find_daemon()
     if checker is not None:
