@@ -131,7 +131,7 @@ class _Run:
 
     def run(self, open_stream: Callable[[], EventStream]) -> int:
         script = self._script
-        if not self._options.quiet:
+        if script.path and not self._options.quiet:
             self._errors.call(print, f"Loaded module: {script.path}")
         if script.init is not None and not self._errors.call(script.init):
             return 1

@@ -9,10 +9,9 @@ from ptrace_client.printing import terminal_safe
 
 
 def print_error(text: str) -> None:
-    """Print a message for the user on stderr; a compiler-like one keeps its lines."""
-    # One that marks a place has its "error:" itself, below the line that it is about.
-    marked = any(line.startswith("error:") for line in text.split("\n"))
-    print(terminal_safe(text if marked else f"error: {text}"), file=sys.stderr, flush=True)
+    """Print a message for the user on stderr; one that marks a place begins with "error:"."""
+    message = text if text.startswith("error: ") else f"error: {text}"
+    print(terminal_safe(message), file=sys.stderr, flush=True)
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -95,12 +95,12 @@ class TestErrors:
     def test_the_daemons_text_is_safe_for_a_terminal(
         self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        text = "sched:x/\x1b]0;owned\x07/\n        ^\nerror: bad filter"
+        text = "error: bad filter\n  sched:x/\x1b]0;owned\x07/\n          ^"
         daemon.refusal = RefusalError(grpc.StatusCode.INVALID_ARGUMENT, text)
         assert client("template", "-e", "sched:x", capsys=capsys) == (
             2,
             "",
-            "sched:x/\\x1b]0;owned\\x07/\n        ^\nerror: bad filter\n",
+            "error: bad filter\n  sched:x/\\x1b]0;owned\\x07/\n          ^\n",
         )
 
     def test_a_closed_pipe_ends_quietly(self, daemon: FakeDaemon, path: Path) -> None:

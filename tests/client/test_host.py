@@ -252,7 +252,7 @@ class TestRefusals:
     def test_the_daemons_text_stands_as_it_is(
         self, daemon: FakeDaemon, path: Path, code: grpc.StatusCode
     ) -> None:
-        text = "sched:sched_wakeup/pidd>1/\n                   ^\nerror: no field 'pidd'"
+        text = "error: no field 'pidd'\n  sched:sched_wakeup/pidd>1/\n                     ^~~~"
         daemon.refusal = RefusalError(code, text)
         with connect(socket=path) as host:
             with pytest.raises(ClientError) as from_call:

@@ -56,4 +56,7 @@ def run(**values: Any) -> int:
 def _printing_script() -> Script:
     module = types.ModuleType("trace")
     vars(module)["__sample__"] = lambda event: event.print()
-    return Script(module)
+    script = Script(module)
+    # Nothing of the user's was loaded: no "Loaded module" among the events.
+    script.path = ""
+    return script
