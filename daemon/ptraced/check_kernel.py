@@ -1,0 +1,158 @@
+"""Checks of the kernel: each function tries one feature."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from ptraced import bpf_maps, perf_event, privileges, syscalls
+from ptraced.check import Check, Probe
+from ptraced.config import Config
+from ptraced.errors import TraceError
+from ptraced.privileges import Capability
+from ptraced.scope import cgroup_root, online_cpus
+from ptraced.tracefs import Tracefs, mounted_at
+
+# BPF code of `return 0`: r0 = 0 (BPF_ALU64|BPF_MOV|BPF_K), exit (BPF_JMP|BPF_EXIT).
+_RETURN_ZERO = bytes.fromhex("b7000000000000009500000000000000")
+# struct perf_event_attr: type PERF_TYPE_HARDWARE, its size, config PERF_COUNT_HW_CPU_CYCLES.
+_CPU_CYCLES = bytes([0, 0, 0, 0, 112]).ljust(112, b"\0")
+
+_DEVICES = Path("/sys/bus/event_source/devices")
+
+
+def _release(_: Config) -> Check:
+    return Check("kernel", "ok", f"{platform.release()} on {platform.machine()}")
+
+
+def _bpf(_: Config) -> Check:
+    try:
+        os.close(bpf_maps.load_tracepoint_program("check", _RETURN_ZERO))
+    except PermissionError:
+        remedy = "run as root, or with CAP_BPF and CAP_PERFMON"
+        return Check("BPF programs", "missing", "the kernel refuses to load one", remedy)
+    except OSError as error:
+        remedy = "needs a kernel with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS"
+        return Check("BPF programs", "missing", str(error.strerror), remedy)
+    return Check("BPF programs", "ok", "a tracepoint program loads")
+
+
+def _perf_events(_: Config) -> Check:
+    try:
+        perf_event.Ring(online_cpus()[0], 1, 0).close()
+    except OSError as error:
+        remedy = "run as root, or with CAP_PERFMON"
+        return Check("perf events", "missing", f"no ring opens: {error.strerror}", remedy)
+    return Check("perf events", "ok", "a ring for BPF output opens")
+
+
+def _tracefs(_: Config) -> Check:
+    root = mounted_at(Path("/proc/self/mountinfo").read_text())
+    if root is None:
+        remedy = "mount -t tracefs tracefs /sys/kernel/tracing (the daemon does it where it may)"
+        mountable = privileges.has(Capability.CAP_SYS_ADMIN)
+        return Check("tracefs", "limited" if mountable else "missing", "no mount", remedy)
+    try:
+        names = Tracefs(root).names()
+        sample = names[0].replace(":", "/", 1) if names else ""
+        (root / "events" / sample / "format").read_bytes()
+    except OSError as error:
+        remedy = "run as root, or with CAP_DAC_READ_SEARCH"
+        return Check("tracefs", "missing", f"{error.filename}: {error.strerror}", remedy)
+    return Check("tracefs", "ok", f"{len(names)} tracepoints at {root}")
+
+
+def _btf(_: Config) -> Check:
+    path = Path("/sys/kernel/btf/vmlinux")
+    if path.exists():
+        return Check("BTF", "ok", f"{path.stat().st_size >> 10} KiB")
+    remedy = "needs a kernel with CONFIG_DEBUG_INFO_BTF"
+    return Check("BTF", "limited", "offsets in kernel structures are unknown", remedy)
+
+
+def _paranoid(_: Config) -> Check:
+    level = Path("/proc/sys/kernel/perf_event_paranoid").read_text().strip()
+    return Check("perf_event_paranoid", "ok", f"{level}; the daemon's capabilities go before it")
+
+
+def _pmu(name: str, config_option: str) -> Probe:
+    def probe(_: Config) -> Check:
+        if (_DEVICES / name / "type").exists():
+            return Check(f"{name}s", "ok", "available")
+        remedy = f"needs a kernel with {config_option}"
+        return Check(f"{name}s", "limited", "this kernel has none", remedy)
+
+    return probe
+
+
+def _function_entry(_: Config) -> Check:
+    root = mounted_at(Path("/proc/self/mountinfo").read_text()) or Path("/sys/kernel/tracing")
+    needed: dict[str, Callable[[], bool]] = {
+        "traceable functions": (root / "available_filter_functions").exists,
+        "BTF": Path("/sys/kernel/btf/vmlinux").exists,
+        "the BPF compiler": _has_bpf_jit,
+    }
+    lacking = [name for name, there in needed.items() if not there()]
+    if not lacking:
+        return Check("BPF trampolines", "ok", "function entry and exit (fentry, fexit)")
+    remedy = "needs a kernel with CONFIG_FUNCTION_TRACER, CONFIG_DEBUG_INFO_BTF and CONFIG_BPF_JIT"
+    return Check("BPF trampolines", "limited", f"without {', '.join(lacking)}", remedy)
+
+
+def _has_bpf_jit() -> bool:
+    try:
+        return Path("/proc/sys/net/core/bpf_jit_enable").read_text().strip() != "0"
+    except PermissionError:
+        # Readable by root only; it is there where the kernel has the compiler.
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def _hardware(_: Config) -> Check:
+    try:
+        os.close(syscalls.perf_event_open(_CPU_CYCLES, -1, online_cpus()[0], 0))
+    except OSError as error:
+        remedy = "usual in virtual machines: ask the host for a virtual PMU"
+        return Check("hardware counters", "limited", f"no cpu-cycles: {error.strerror}", remedy)
+    return Check("hardware counters", "ok", "cpu-cycles")
+
+
+def _cgroups(_: Config) -> Check:
+    try:
+        root = cgroup_root()
+    except (OSError, TraceError) as error:
+        return Check("cgroup v2", "limited", str(error))
+    if root is None:
+        return Check("cgroup v2", "limited", "no mount", "mount -t cgroup2 none /sys/fs/cgroup")
+    return Check("cgroup v2", "ok", f"at {root}")
+
+
+def _symbols(_: Config) -> Check:
+    try:
+        with Path("/proc/kallsyms").open() as file:
+            address = file.readline().split()[0]
+    except (OSError, IndexError):
+        return Check("kernel symbols", "limited", "no /proc/kallsyms")
+    if int(address, 16):
+        return Check("kernel symbols", "ok", "addresses are visible")
+    remedy = "run with CAP_SYSLOG, or sysctl kernel.kptr_restrict=0"
+    return Check("kernel symbols", "limited", "addresses are hidden", remedy)
+
+
+PROBES: tuple[Probe, ...] = (
+    _release,
+    _bpf,
+    _perf_events,
+    _tracefs,
+    _btf,
+    _paranoid,
+    _pmu("kprobe", "CONFIG_KPROBES"),
+    _pmu("uprobe", "CONFIG_UPROBES"),
+    _function_entry,
+    _hardware,
+    _cgroups,
+    _symbols,
+)
