@@ -11,13 +11,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ptrace_proto import ptrace_pb2 as pb
-
 from ptraced.diagnostics import nearest
 from ptraced.errors import TraceError
 from ptraced.tracefs import EventFormat, FormatField
 
 _DYNAMIC = (pb.FIELD_KIND_DYNAMIC_STRING, pb.FIELD_KIND_DYNAMIC_BYTES)
 _ARRAYS = (pb.FIELD_KIND_CHAR_ARRAY, pb.FIELD_KIND_BYTES)
+# Where events share a ring, each row has the number of its event before it, u64.
+TAG_BYTES = 8
 # Offset and length of dynamic data in the row, u32 each.
 _LOCATOR_BYTES = 8
 

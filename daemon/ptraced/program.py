@@ -15,7 +15,7 @@ from pathlib import Path
 from ptraced import filter_c
 from ptraced.bpf_maps import Map
 from ptraced.filter import Filter
-from ptraced.layout import Column, RowLayout
+from ptraced.layout import TAG_BYTES, Column, RowLayout
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
 from ptraced.syscall_family import SYSCALLS_MAX, Dispatched, status_offset
 from ptraced.tracefs import EventFormat, FormatField, Tracefs
@@ -24,8 +24,6 @@ _BPF = Path(__file__).parent / "bpf"
 # The verifier allows 512 bytes of stack; filters want some of it.
 _STACK_ROW_MAX = 256
 _DYNAMIC_MAX = 8192
-# In modules of several events a row starts with the event's number, u64.
-TAG_BYTES = 8
 # Rows of different events are padded to one size in their shared ring up to this
 # many bytes: splitting equal rows is a hundred times cheaper than walking.
 _PADDED_MAX = 128

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ptraced.program import TAG_BYTES
+from ptraced.layout import TAG_BYTES
 
 _SAMPLE = 9
 _HEADER = struct.Struct("<IHH")

@@ -1,0 +1,82 @@
+"""CPU lists, processes and control groups of a request, checked against this host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptrace_proto import ptrace_pb2 as pb
+from ptraced import scope
+from ptraced.errors import NotFound, TraceError
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [("0", (0,)), ("0-2", (0, 1, 2)), ("3,1-2,2", (1, 2, 3)), (" 0 , 5", (0, 5))],
+)
+def test_cpu_lists(text: str, cpus: tuple[int, ...]) -> None:
+    assert scope.parse_cpu_list(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "2-1", "-1", "0,,1", "9999999"])
+def test_malformed_cpu_lists(text: str) -> None:
+    with pytest.raises(TraceError, match="is no CPU or range like 0-3"):
+        scope.parse_cpu_list(text)
+
+
+def test_a_cpu_that_is_not_online_is_named() -> None:
+    online = ",".join(map(str, scope.online_cpus()))
+
+    with pytest.raises(TraceError) as error:
+        scope.resolve_cpus("0,4095")
+
+    assert str(error.value) == f"error: CPU 4095 is not online (online: {online})"
+
+
+def test_a_process_that_does_not_exist_is_named() -> None:
+    with pytest.raises(NotFound) as error:
+        scope.resolve_scope(pb.Scope(pids=[os.getpid(), 2**22 + 1]))
+
+    assert str(error.value) == "error: no process 4194305: it may have exited, or never was"
+
+
+def test_a_zombie_is_not_alive() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    assert not scope.is_alive(child.pid)
+    child.wait()
+    assert not scope.is_alive(child.pid)
+    assert scope.is_alive(os.getpid())
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("web/front", "web/back", "batch"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(scope, "cgroup_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_cgroup_by_name_and_by_expression(groups: Path) -> None:
+    assert scope.resolve_cgroups(("batch",)) == (f"{groups}/batch",)
+    assert scope.resolve_cgroups(("^web/.*k$",)) == (f"{groups}/web/back",)
+    # A match covers what lies below it.
+    assert scope.resolve_cgroups(("^(web|batch)",)) == (f"{groups}/batch", f"{groups}/web")
+
+
+@pytest.mark.parametrize("pattern", ["nosuch", "../etc"])
+def test_a_cgroup_that_is_not_there(groups: Path, pattern: str) -> None:
+    with pytest.raises(NotFound) as error:
+        scope.resolve_cgroups((pattern,))
+
+    assert str(error.value) == f"error: no cgroup below {groups} matches '{pattern}'"
+
+
+def test_a_malformed_expression(groups: Path) -> None:
+    with pytest.raises(TraceError, match=r"^error: cgroup '\(' is neither a name nor a regular"):
+        scope.resolve_cgroups(("(",))

@@ -1,0 +1,163 @@
+"""The queue of a session: what it takes, drops, counts, and in which order it gives."""
+
+from __future__ import annotations
+
+import threading
+
+from ptrace_proto import ptrace_pb2 as pb
+from ptraced.rows import Rows
+from ptraced.session import Session
+
+SCHEMA = pb.EventSchema(
+    id=1,
+    system="sched",
+    name="sched_switch",
+    fields=[pb.Field(name="_time", kind=pb.FIELD_KIND_UNSIGNED, offset=0, size=8)],
+    row_size=8,
+)
+
+
+def session(queue_bytes: int = 1 << 20, **request: object) -> Session:
+    return Session("id", pb.TraceRequest(**request), [SCHEMA], queue_bytes, None)  # type: ignore[arg-type]
+
+
+def rows(*times: int) -> Rows:
+    data = b"".join(time.to_bytes(8, "little") for time in times)
+    return Rows(0, len(times), data, times[0], times[-1])
+
+
+def messages(of: Session) -> list[pb.TraceResponse]:
+    return [pb.TraceResponse.FromString(message) for message in of.messages()]
+
+
+def test_batches_marks_and_end_come_in_this_order() -> None:
+    one = session()
+    one.offer(1, 3, rows(10, 11))
+    one.offer(1, 0, rows(12))
+    one.mark(20)
+    one.finish(pb.END_REASON_STOPPED)
+
+    (message,) = messages(one)
+
+    assert message.batches == [
+        pb.Batch(schema_id=1, cpu=3, count=2, rows=rows(10, 11).data),
+        pb.Batch(schema_id=1, cpu=0, count=1, rows=rows(12).data),
+    ]
+    assert message.mark.time == 20
+    assert message.end.reason == pb.END_REASON_STOPPED
+    assert message.end.totals == [pb.EventTotals(schema_id=1, delivered=3, lost=0)]
+
+
+def test_a_full_queue_drops_the_newest_and_counts_them_by_cpu_with_their_times() -> None:
+    one = session(queue_bytes=16)
+    one.offer(1, 0, rows(10, 11))
+    one.offer(1, 0, rows(12, 13))
+    one.offer(1, 2, rows(14))
+    one.offer(1, 0, rows(15, 16, 17))
+    one.finish(pb.END_REASON_STOPPED)
+
+    (message,) = messages(one)
+
+    assert [batch.rows for batch in message.batches] == [rows(10, 11).data]
+    assert {(loss.cpu, loss.count, loss.start_time, loss.end_time) for loss in message.losses} == {
+        (0, 5, 12, 17),
+        (2, 1, 14, 14),
+    }
+    assert {loss.stage for loss in message.losses} == {pb.LOSS_STAGE_QUEUE}
+    assert message.end.totals == [pb.EventTotals(schema_id=1, delivered=2, lost=6)]
+
+
+def test_losses_go_ahead_of_data_that_waits() -> None:
+    one = session(queue_bytes=1 << 30)
+    for _ in range(3):
+        one.offer(1, 0, rows(*range(100_000)))
+    one.lose(1, 1, 7, pb.LOSS_STAGE_KERNEL_BUFFER, (5, 6))
+    one.warn("careful")
+    one.finish(pb.END_REASON_STOPPED)
+
+    first, *rest = messages(one)
+
+    assert first.losses == [
+        pb.Loss(
+            schema_id=1,
+            cpu=1,
+            count=7,
+            stage=pb.LOSS_STAGE_KERNEL_BUFFER,
+            start_time=5,
+            end_time=6,
+        )
+    ]
+    assert [warning.text for warning in first.warnings] == ["careful"]
+    assert rest
+    assert rest[-1].HasField("end")
+    assert not first.HasField("end")
+
+
+def test_a_mark_waits_for_the_data_that_it_covers() -> None:
+    one = session(queue_bytes=1 << 30)
+    for _ in range(4):
+        one.offer(1, 0, rows(*range(70_000)))
+    one.mark(99)
+    one.finish(pb.END_REASON_STOPPED)
+
+    found = messages(one)
+
+    assert len(found) > 1
+    assert [message.HasField("mark") for message in found] == [False] * (len(found) - 1) + [True]
+
+
+def test_skipped_runs_are_told_but_not_counted_as_lost() -> None:
+    one = session()
+    one.lose(1, -1, 3, pb.LOSS_STAGE_SKIPPED, (1, 2))
+    one.finish(pb.END_REASON_STOPPED)
+
+    (message,) = messages(one)
+
+    assert message.losses[0].count == 3
+    assert message.end.totals[0].lost == 0
+
+
+def test_the_first_reason_to_end_stands() -> None:
+    one = session()
+    one.finish(pb.END_REASON_SHUTDOWN, "bye")
+    one.finish(pb.END_REASON_STOPPED)
+
+    assert messages(one)[-1].end.text == "bye"
+
+
+def test_nothing_is_taken_after_the_end() -> None:
+    one = session()
+    one.finish(pb.END_REASON_STOPPED)
+    one.offer(1, 0, rows(1))
+
+    (message,) = messages(one)
+
+    assert not message.batches
+
+
+def test_a_cancelled_session_forgets_what_waits_and_lets_its_taker_go() -> None:
+    one = session()
+    taken: list[pb.TraceResponse] = []
+    taker = threading.Thread(target=lambda: taken.extend(messages(one)))
+    taker.start()
+
+    one.cancel()
+    taker.join()
+    one.offer(1, 0, rows(1))
+
+    assert not taken
+    assert one.info().queued_bytes == 0
+
+
+def test_a_self_describing_session_carries_samples_instead_of_rows() -> None:
+    one = session(self_describing=True)
+    one.offer(1, 5, rows(10, 11))
+    one.finish(pb.END_REASON_STOPPED)
+
+    (message,) = messages(one)
+
+    assert not message.batches
+    assert [(s.event, s.time, s.cpu) for s in message.samples] == [
+        ("sched:sched_switch", 10, 5),
+        ("sched:sched_switch", 11, 5),
+    ]
