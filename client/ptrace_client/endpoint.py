@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ptrace_client.errors import ClientError
 
@@ -44,8 +45,8 @@ class Endpoint:
 
     @property
     def target(self) -> str:
-        """The place in gRPC's name syntax (gRPC's doc/naming.md)."""
-        return f"unix:{self.socket}" if self.socket is not None else f"dns:///{self}"
+        """The place in gRPC's name syntax (gRPC's doc/naming.md), a URI."""
+        return f"unix:{quote(str(self.socket))}" if self.socket is not None else f"dns:///{self}"
 
     def check(self) -> None:
         """Raise ClientError with the exact reason if nothing accepts connections here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from fakeserver import FakeDaemon
 from ptrace_client import embedded, endpoint
 from ptrace_client.embedded import EmbeddedDaemon, may_trace, open_host
 from ptrace_client.errors import ClientError
+from ptrace_proto import ptrace_pb2 as pb
 
 # Stands in for ptraced: the fake daemon at --socket until SIGTERM or the end of its stdin.
 SERVE = """
 import os, signal, sys
 from pathlib import Path
 from fakeserver import FakeDaemon
+from ptrace_proto import ptrace_pb2 as pb
 reading, writing = os.pipe()
 signal.signal(signal.SIGTERM, lambda *_: os.write(writing, b"x"))
 with FakeDaemon(Path(sys.argv[sys.argv.index("--socket") + 1])):
@@ -59,6 +62,20 @@ def test_starts_and_ends_with_the_block(
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_killed_daemon_is_noticed(
+    nowhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SERVE)
+    with open_host(None, None) as host, host.open(pb.TraceRequest()) as stream:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        with pytest.raises(ClientError) as caught:
+            stream.next(None)
+    assert str(caught.value) == (
+        f"the daemon at {host.endpoint} went away in the middle of the trace: events after this "
+        "moment are missing; see `systemctl status ptraced`, then run again"
+    )
 
 
 def test_a_daemon_that_runs_is_preferred(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,19 @@ class TestCalls:
         with connect() as host:
             assert str(host.endpoint) == f"unix:{path}"
 
+    @pytest.mark.parametrize("name", ["50%25 off.sock", "a#b?c.sock", "ä.sock"])
+    def test_any_path_will_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        # The server's name is a URI too: it gets a plain one.
+        with FakeDaemon(tmp_path / "plain.sock"):
+            (tmp_path / name).symlink_to("plain.sock")
+            with connect(socket=tmp_path / name) as host:
+                assert host.info.hostname == "box"
+            monkeypatch.chdir(tmp_path)
+            with connect(socket=name) as host:
+                assert host.info.hostname == "box"
+
     def test_a_proxy_of_the_environment_is_not_used(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
