@@ -6,7 +6,7 @@ differs from record to record remains to be evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.c_tokens import Tokens, UnparsableError, unquote
@@ -58,17 +58,20 @@ def as_expression(node: Node) -> pb.Expression:
 class ExpressionParser(Tokens):
     """Precedence climbing over C tokens.
 
-    `fields` are the names that REC-> may have, `constants` the values of other names.
+    `fields` are the names that REC-> may have.
     """
 
-    def __init__(self, source: str, fields: Collection[str], constants: Mapping[str, int]) -> None:
+    def __init__(self, source: str, fields: Collection[str]) -> None:
         super().__init__(source)
         self._fields = fields
-        self._constants = constants
         self._locals: dict[str, Node] = {}
 
     def function(self, name: str) -> Node:
         """Parse the rest of a function call, behind its opening parenthesis."""
+        raise UnparsableError(name)
+
+    def constant(self, name: str) -> int:
+        """Return the value of a name that is neither a field nor a function."""
         raise UnparsableError(name)
 
     def value(self, lowest: int = _TERNARY) -> Node:
@@ -234,9 +237,7 @@ class ExpressionParser(Tokens):
             return self.function(name)
         if name in self._locals:
             return self._locals[name]
-        if name not in self._constants:
-            raise UnparsableError(name)
-        value = self._constants[name]
+        value = self.constant(name)
         return Constant(value, literal_type(value, "", decimal=True))
 
 

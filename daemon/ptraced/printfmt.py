@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from ptrace_proto import ptrace_pb2 as pb
+from ptraced import enumerators
 from ptraced.c_expression import ExpressionParser, Node, as_expression, call
 from ptraced.c_tokens import UnparsableError
 from ptraced.c_types import Constant
@@ -59,13 +60,13 @@ def parse(
 ) -> pb.PrintFormat | None:
     """Parse what stands behind `print fmt:` in an event's format file.
 
-    `names` are the event's fields. `constants` gives values to names that the
-    format kept, such as enumerators from BTF; entries of flag and symbol tables
-    whose value stays unknown are left out. Returns None for a format that only
-    the kernel can evaluate (it calls a kernel function or reads a variable).
+    `names` are the event's fields. `constants` are the values of names that the format
+    kept; None: the enumerators of the running kernel. Entries of flag and symbol tables
+    whose value stays unknown are left out. Returns None for a format that only the
+    kernel can evaluate (it calls a kernel function or reads a variable).
     """
     try:
-        return _FormatParser(print_fmt, names, _KNOWN_NAMES | dict(constants or {})).format()
+        return _FormatParser(print_fmt, names, constants).format()
     except (UnparsableError, RecursionError):
         return None
 
@@ -106,6 +107,20 @@ def _plain_field(expression: pb.Expression) -> str:
 
 
 class _FormatParser(ExpressionParser):
+    def __init__(
+        self, source: str, fields: Collection[str], constants: Mapping[str, int] | None
+    ) -> None:
+        super().__init__(source, fields)
+        self._constants = constants
+
+    def constant(self, name: str) -> int:
+        if name in _KNOWN_NAMES:
+            return _KNOWN_NAMES[name]
+        constants = enumerators.of_kernel() if self._constants is None else self._constants
+        if name not in constants:
+            raise UnparsableError(name)
+        return constants[name]
+
     def format(self) -> pb.PrintFormat:
         parsed = pb.PrintFormat(format=self.string())
         while self.accept(","):

@@ -24,7 +24,7 @@ NEED_THE_KERNEL = {
 
 
 def parsed(source: str, constants: dict[str, int] | None = None) -> pb.PrintFormat:
-    result = printfmt.parse(source, ["a", "b", "name", "list"], constants)
+    result = printfmt.parse(source, ["a", "b", "name", "list"], constants or {})
     assert result is not None
     return result
 
@@ -170,6 +170,20 @@ def test_constants_explain_names() -> None:
     assert table(source, {"ONE": 1, "TWO": 2}) == {1: "one", 4: "two"}
 
 
+def test_enumerators_of_the_kernel_explain_names() -> None:
+    format = Tracefs.find().format("block", "block_rq_issue")
+    parsed = printfmt.parse(format.print_fmt, [field.name for field in format.fields])
+    assert parsed is not None
+    (priority,) = [it.named for it in parsed.arguments if it.WhichOneof("node") == "named"]
+    assert {entry.value: entry.name for entry in priority.names.values} == {
+        0: "none",
+        1: "rt",
+        2: "be",
+        3: "idle",
+        7: "invalid",
+    }
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -195,7 +209,7 @@ def test_constants_explain_names() -> None:
     ],
 )
 def test_what_only_the_kernel_knows_or_nobody_is_refused(source: str) -> None:
-    assert printfmt.parse(source, ["a", "b"]) is None
+    assert printfmt.parse(source, ["a", "b"], {}) is None
 
 
 def test_named_values_are_found_by_field() -> None:

@@ -82,6 +82,7 @@ PERF_IS_WRONG = {
     "sock:sock_recv_length": "takes fields for unsigned in comparisons",
     "sock:sock_send_length": "takes fields for unsigned in comparisons",
     "timer:timer_start": "loses the mask of the flags and so names bits of another field",
+    "writeback:writeback_dirty_inode": "prints the first flag it knows no value of for 0",
     "writeback:writeback_mark_inode_dirty": "prints the first flag it knows no value of for 0",
 }
 
@@ -114,7 +115,9 @@ def printer(format: EventFormat) -> Printer:
             element_size=field.element_size,
             element_signed=field.element_signed,
         )
-    parsed = printfmt.parse(format.print_fmt, [field.name for field in format.fields])
+    # Perf knows the values of no enumerators; for it they are numbers.
+    names = [field.name for field in format.fields]
+    parsed = printfmt.parse(format.print_fmt, names, constants={})
     if parsed is not None:
         schema.print_format.CopyFrom(parsed)
     return Printer(schema)
