@@ -243,6 +243,8 @@ class TestStream:
         with connect(socket=path) as host, host.open(pb.TraceRequest()) as stream:
             assert not daemon.trace_over.wait(0.5)
             assert daemon.sent < 100
+            # Calls on the same connection do not wait behind the data that does.
+            assert host.sessions() == []
             for _ in range(total):
                 message = stream.next(None)
                 assert message is not None

@@ -350,6 +350,21 @@ class TestTrace:
         assert (result.returncode, result.stdout, result.stderr) == (0, line * 2, "")
         assert daemon.seen["Trace"][0].label == "trace"
 
+    def test_tells_losses_on_stderr(self, daemon: FakeDaemon, tmp_path: Path) -> None:
+        def script(fake: FakeDaemon, request: pb.TraceRequest) -> Iterator[pb.TraceResponse]:
+            yield pb.TraceResponse(started=pb.Started(session_id="s1", schemas=[SCHEMA]))
+            loss = pb.Loss(schema_id=1, cpu=0, count=7, stage=pb.LOSS_STAGE_KERNEL_BUFFER)
+            yield pb.TraceResponse(losses=[loss])
+            yield pb.TraceResponse(end=pb.End(reason=pb.END_REASON_TARGETS_GONE))
+
+        daemon.script = script
+        result = client("trace", "-e", "sched:sched_wakeup", cwd=tmp_path)
+        assert (result.returncode, result.stdout, result.stderr) == (
+            0,
+            "",
+            "ptrace-client: lost 7 events (7 in all)\n",
+        )
+
 
 class TestRefused:
     @pytest.mark.parametrize(
