@@ -81,7 +81,8 @@ def _path_spec(name: str) -> ModuleSpec:
 def _name_spec(name: str, folder: str) -> ModuleSpec:
     first = name.partition(".")[0]
     spec = PathFinder.find_spec(first, [folder, *sys.path])
-    if spec is None or spec.loader is None:
+    # A folder without __init__.py has no loader, and is no script, but may hold one.
+    if spec is None or (spec.loader is None and first == name):
         hint = f"; for the file of that name write ./{name}" if Path(name).is_file() else ""
         raise ClientError(
             f"no script {name}: no module of that name in {folder} or along sys.path{hint}"

@@ -135,7 +135,8 @@ class Script:
     def _looks_like_handler(self, name: str, item: Callback) -> bool:
         system, separator, event = name.partition("__")
         own = getattr(item, "__module__", None) == self._module_name
-        return bool(system and separator and event) and own and not isinstance(item, type)
+        named = bool(system and separator and event) and not name.startswith("_")
+        return named and own and not isinstance(item, type)
 
 
 def handler_names(schema: pb.EventSchema) -> list[str]:
