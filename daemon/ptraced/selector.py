@@ -1,0 +1,205 @@
+"""Selectors, what -e takes: sys:name[/filter/ATTR/ATTR/.../], separated by commas.
+
+A comma or slash in quotes, parentheses, brackets or braces is an ordinary character, and so
+is a comma between two slashes. Every slash has its closing one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+
+from ptraced.attributes import Attributes, parse_attributes
+from ptraced.diagnostics import nearest, pointed, printable
+from ptraced.errors import NotFound, TraceError
+from ptraced.filter import Filter, FilterText, check_filter, parse_filter
+from ptraced.tracefs import EventFormat, Tracefs
+
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+_GLOB = re.compile(r"[*?[]")
+# Sources of perf-prof that are no tracepoints; they come with later versions.
+_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
+_PROFILERS = (
+    "profile",
+    "task-state",
+    "page-faults",
+    "oncpu",
+    "watchdog",
+    "sched-migrate",
+    "context-switches",
+    "breakpoint",
+    "kvm-exit",
+    "ldlat-loads",
+    "ldlat-stores",
+    "cpu-clock",
+    "task-clock",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A selector as typed: `event` is its "system:name", which may be a glob."""
+
+    text: str
+    event: str
+    filter: FilterText | None
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class SelectedEvent:
+    """An event that a selector asks for.
+
+    `index` is the position of the selector over all texts, counted from 0. `cpus` is a CPU
+    list or "", `max_stack` frames or None for the default, `text` the selector as typed.
+    """
+
+    index: int
+    format: EventFormat
+    alias: str
+    filter: Filter | None
+    stack: bool
+    max_stack: int | None
+    cpus: str
+    text: str
+
+
+def parse_selectors(text: str) -> list[Selector]:
+    """Parse the text of one -e; raises TraceError that points at what is wrong."""
+    selectors = []
+    start = 0
+    while True:
+        end = _selector_end(text, start)
+        selectors.append(_parse(text[start:end].strip(), text, start, end))
+        if end == len(text):
+            return selectors
+        start = end + 1
+
+
+def resolve(texts: Sequence[str], tracefs: Tracefs) -> list[SelectedEvent]:
+    """Return the events that the texts of all -e ask for, in their order.
+
+    Wildcards become an entry per event. An event that is asked for twice is there twice.
+    Raises NotFound or TraceError that points at what is wrong.
+    """
+    names = tracefs.names()
+    selectors = [selector for text in texts for selector in parse_selectors(text)]
+    return [
+        _select(index, selector, tracefs.format(*name.split(":", 1)))
+        for index, selector in enumerate(selectors)
+        for name in _matching(selector, names)
+    ]
+
+
+def _select(index: int, selector: Selector, format: EventFormat) -> SelectedEvent:
+    attributes = selector.attributes
+    return SelectedEvent(
+        index=index,
+        format=format,
+        alias=attributes.alias,
+        filter=check_filter(selector.filter, format) if selector.filter else None,
+        stack=attributes.stack,
+        max_stack=attributes.max_stack,
+        cpus=attributes.cpus,
+        text=selector.text,
+    )
+
+
+def _parse(selector: str, text: str, start: int, end: int) -> Selector:
+    if not selector:
+        raise TraceError(pointed("an event is missing here", text, start, max(end, start + 1)))
+    slashes = list(_unprotected(selector, 0, "/"))
+    if len(slashes) == 1:
+        raise TraceError(pointed("this '/' is not closed", selector, slashes[0], len(selector)))
+    event = selector[: slashes[0]].rstrip() if slashes else selector
+    # The part behind the last slash is empty, or _selector_end would have refused it.
+    parts = [(first + 1, last) for first, last in pairwise(slashes)]
+    filter_text = None
+    if parts and selector[slice(*parts[0])].strip():
+        filter_text = parse_filter(selector, *parts[0])
+    return Selector(selector, event, filter_text, parse_attributes(selector, parts[1:]))
+
+
+def _selector_end(text: str, start: int) -> int:
+    """Where the selector that starts at text[start] ends: at a comma or the text's end."""
+    slashes: list[int] = []
+    for at in _unprotected(text, start, ",/"):
+        if text[at] == "/":
+            slashes.append(at)
+        elif not slashes or (len(slashes) > 1 and not text[slashes[-1] + 1 : at].strip()):
+            return at
+    if len(slashes) == 1 or (slashes and text[slashes[-1] + 1 :].strip()):
+        raise TraceError(
+            pointed("this '/' is not closed", text[start:], slashes[-1] - start, len(text) - start)
+        )
+    return len(text)
+
+
+def _unprotected(text: str, start: int, separators: str) -> Iterator[int]:
+    """Positions of separators outside of quotes and brackets, from text[start] on."""
+    expected: list[tuple[str, int]] = []
+    quote = -1
+    for at in range(start, len(text)):
+        char = text[at]
+        if quote >= 0:
+            quote = -1 if char == text[quote] else quote
+        elif char in "\"'":
+            quote = at
+        elif char in _CLOSING:
+            expected.append((_CLOSING[char], at))
+        elif expected and char == expected[-1][0]:
+            expected.pop()
+        elif char in separators and not expected:
+            yield at
+    if quote >= 0:
+        raise TraceError(
+            pointed("this quote is not closed", text[start:], quote - start, len(text) - start)
+        )
+    if expected:
+        closing, at = expected[-1]
+        message = f"this '{text[at]}' has no '{closing}'"
+        raise TraceError(pointed(message, text[start:], at - start, at - start + 1))
+
+
+def _matching(selector: Selector, names: Sequence[str]) -> list[str]:
+    """The events that a selector means; raises NotFound if there are none."""
+    event = selector.event
+    if _GLOB.search(event) and ":" in event:
+        found = [name for name in names if fnmatchcase(name, event)]
+        if found:
+            return found
+        message = f"no events match '{printable(event)}'"
+    elif event in names:
+        return [event]
+    else:
+        source, _, _ = event.partition(":")
+        if source in (*_PROBES, *_PROFILERS):
+            raise TraceError(
+                pointed(
+                    f"'{source}' is not available in this version, only tracepoints (sys:name) are",
+                    selector.text,
+                    0,
+                    len(source),
+                )
+            )
+        message = f"no event '{printable(event)}'{_suggestion(event, names)}"
+    # The caret goes under the name as a whole where there is no system.
+    start = event.find(":") + 1 if _system_exists(event, names) else 0
+    raise NotFound(pointed(message, selector.text, start, len(event)))
+
+
+def _system_exists(event: str, names: Sequence[str]) -> bool:
+    system = event.partition(":")[0] + ":"
+    return any(name.startswith(system) for name in names)
+
+
+def _suggestion(event: str, names: Sequence[str]) -> str:
+    if ":" not in event:
+        complete = [name for name in names if name.endswith(f":{event}")]
+        if complete:
+            return f" (did you mean '{complete[0]}'?)"
+        return nearest(event, [*names, *_PROFILERS])
+    return nearest(event, names)
