@@ -1,0 +1,35 @@
+"""What all tests share: the marker of those that need a feature of the kernel."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import pytest
+
+from ptraced.check import checks
+from ptraced.config import Config
+
+
+@functools.cache
+def _features() -> dict[str, bool]:
+    """What `ptraced --check` finds, by name."""
+    return {check.name: check.state == "ok" for check in checks(Config())}
+
+
+def _promised() -> list[str]:
+    return os.environ.get("PTRACED_FEATURES", "").splitlines()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test where the kernel lacks what it needs; fail it where CI promises that."""
+    needed = [name for mark in item.iter_markers("needs_kernel") for name in mark.args]
+    unknown = [name for name in needed if name not in _features()]
+    if unknown:
+        pytest.fail(f"`ptraced --check` knows no {', '.join(unknown)}", pytrace=False)
+    lacking = [name for name in needed if not _features()[name]]
+    broken = [name for name in lacking if name in _promised()]
+    if broken:
+        pytest.fail(f"CI's machine should have: {', '.join(broken)}", pytrace=False)
+    if lacking:
+        pytest.skip(f"this machine lacks: {', '.join(lacking)}")
