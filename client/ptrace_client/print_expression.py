@@ -247,10 +247,8 @@ class Compiler:
         return Term(f"p.array({self.bytes(parts[0])}, {count}, {size})", "str", 8, False)
 
     def _dynamic_array(self, _: str, array: pb.Expression, size: pb.Expression) -> Term:
-        source = self.bytes(array)
-        return Term(
-            f"p.array({source}, len({source}), {self.number(size).source})", "str", 8, False
-        )
+        source = f"p.dynamic_array({self.bytes(array)}, {self.number(size).source})"
+        return Term(source, "str", 8, False)
 
     def _hex_dump(self, _: str, *parts: pb.Expression) -> Term:
         prefix, kind, row, group, buffer, length, ascii_ = parts

@@ -25,19 +25,17 @@ def compile_format(
     Raises CannotPrintError where the format or one of its expressions cannot be evaluated.
     The function raises KeyError for a record without a field that the format prints.
     """
-    writer = _Writer(parsed, Compiler(fields))
-    namespace = writer.compiler.namespace
-    source = f"def text(v):\n    return {writer.source()}\n"
-    try:
-        exec(compile(source, "<print format>", "exec"), namespace)
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        raise CannotPrintError("nested too deeply") from error
+    compiler = Compiler(fields)
+    namespace = compiler.namespace
+    # Protobuf bounds how deep expressions can be nested, well below what Python compiles.
+    source = f"def text(v):\n    return {_Writer(parsed, compiler).source()}\n"
+    exec(compile(source, "<print format>", "exec"), namespace)
     return cast(Callable[[Mapping[str, object]], str], namespace["text"])
 
 
 class _Writer:
     def __init__(self, parsed: pb.PrintFormat, compiler: Compiler) -> None:
-        self.compiler = compiler
+        self._compiler = compiler
         self._format = parsed.format
         self._rest: Iterator[pb.Expression] = iter(parsed.arguments)
         self._arguments: list[str] = []
@@ -71,6 +69,8 @@ class _Writer:
         if conversion == "%":
             return "%%"
         flags, width = match["flags"], match["width"]
+        if len(width) > 4 or len(match["precision"] or "") > 4:
+            raise CannotPrintError("a width that no format has")
         star = self._star() if width == "*" else None
         precision = match["precision"]
         if conversion[0] == "p":
@@ -79,10 +79,10 @@ class _Writer:
             self._arguments.append(f"p.width({star})")
         limit = self._star() if precision == "*" else precision
         if conversion == "s":
-            text = self.compiler.string(self._next())
+            text = self._compiler.string(self._next())
             self._arguments.append(text if limit is None else f"p.cut({text}, {limit or 0})")
             return f"%{'-' if '-' in flags else ''}{width}s"
-        number = self.compiler.number(self._next())
+        number = self._compiler.number(self._next())
         if conversion == "c":
             self._arguments.append(f"p.character({number.source})")
             return f"%{'-' if '-' in flags else ''}{width}s"
@@ -93,7 +93,7 @@ class _Writer:
         return self._integer(flags, width, limit, "d" if conversion in "iu" else conversion, value)
 
     def _star(self) -> str:
-        return converted(self.compiler.number(self._next()), 32, True)
+        return converted(self._compiler.number(self._next()), 32, True)
 
     def _integer(
         self, flags: str, width: str, precision: str | None, conversion: str, value: str
@@ -115,14 +115,14 @@ class _Writer:
     def _pointer(self, flags: str, width: str, star: str | None, kind: str) -> str:
         expression = self._next()
         if kind.startswith("b"):
-            array = self.compiler.bytes(expression)
+            array = self._compiler.bytes(expression)
             bits = star or width or "0"
             name = f"p.bit_list({array}, {bits})" if kind == "bl" else f"p.bitmask({array})"
             self._arguments.append(name)
             return "%s"
         if kind.startswith("h"):
             separator = {"C": ":", "D": "-", "N": ""}.get(kind[1:2], " ")
-            array = self.compiler.bytes(expression)
+            array = self._compiler.bytes(expression)
             self._arguments.append(f"p.hex_bytes({array}, {star or width or '1'}, {separator!r})")
             return "%s"
         if star is not None:
@@ -132,11 +132,11 @@ class _Writer:
 
     def _address(self, kind: str, expression: pb.Expression) -> str:
         if kind[:1] in ("M", "m"):
-            return f"p.mac_address({self.compiler.bytes(expression)}, {kind!r})"
+            return f"p.mac_address({self._compiler.bytes(expression)}, {kind!r})"
         if kind[:1] in ("I", "i"):
-            return f"p.ip_address({self.compiler.bytes(expression)}, {kind!r})"
+            return f"p.ip_address({self._compiler.bytes(expression)}, {kind!r})"
         if kind[:1] == "U":
-            return f"p.uuid({self.compiler.bytes(expression)}, {kind!r})"
-        value = converted(self.compiler.number(expression), 64, False)
+            return f"p.uuid({self._compiler.bytes(expression)}, {kind!r})"
+        value = converted(self._compiler.number(expression), 64, False)
         # Symbols need the kernel's table, which an address alone does not bring along.
         return f"hex({value})" if kind[:1] in ("s", "S", "f", "F") else f"p.pointer({value})"

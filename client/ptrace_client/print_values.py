@@ -137,6 +137,11 @@ def array(value: bytes, count: int, size: int) -> str:
     return "{" + ",".join(map(hex, numbers)) + "}"
 
 
+def dynamic_array(value: bytes, size: int) -> str:
+    """Write `__print_dynamic_array`: all elements there are."""
+    return array(value, len(value), size)
+
+
 def hex_dump(
     prefix: str, kind: int, row: int, group: int, value: bytes, length: int, ascii_: int
 ) -> str:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
-from ptrace_client.print_expression import CannotPrintError
-from ptrace_client.print_format import compile_format
 from ptrace_client.print_values import data
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -96,6 +94,10 @@ class Printer:
     """Prints the records of one event; what its format needs is worked out once."""
 
     def __init__(self, schema: pb.EventSchema) -> None:
+        # Only those who print events need the compiler; others import this module for less.
+        from ptrace_client.print_expression import CannotPrintError
+        from ptrace_client.print_format import compile_format
+
         self._name = f"{schema.system}:{schema.name}"
         self._raw = [
             (info.name, _raw_writer(info))

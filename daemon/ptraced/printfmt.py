@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from google.protobuf.message import DecodeError
+
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import enumerators
 from ptraced.c_expression import ExpressionParser, Node, as_expression, call
@@ -54,6 +56,10 @@ _TABLE_HELPERS = {
     "__print_symbolic_u64": False,
 }
 
+# Levels of an expression. Peers refuse messages with more than 100 levels, of which an
+# expression takes two each and what is around it a few.
+_DEEPEST = 40
+
 
 def parse(
     print_fmt: str, names: Collection[str], constants: Mapping[str, int] | None = None
@@ -66,9 +72,10 @@ def parse(
     kernel can evaluate (it calls a kernel function or reads a variable).
     """
     try:
-        return _FormatParser(print_fmt, names, constants).format()
-    except (UnparsableError, RecursionError):
+        parsed = _FormatParser(print_fmt, names, constants).format()
+    except (UnparsableError, RecursionError, DecodeError):
         return None
+    return parsed if max(map(_depth, parsed.arguments), default=0) <= _DEEPEST else None
 
 
 def named_values(parsed: pb.PrintFormat) -> dict[str, pb.NamedValues]:
@@ -94,6 +101,13 @@ def _walk(expressions: Collection[pb.Expression]) -> Iterator[pb.Expression]:
             yield from _walk(expression.call.arguments)
         elif kind == "named":
             yield from _walk([expression.named.value])
+
+
+def _depth(expression: pb.Expression) -> int:
+    kind = expression.WhichOneof("node")
+    if kind == "named":
+        return 1 + _depth(expression.named.value)
+    return 1 + max(map(_depth, expression.call.arguments), default=0)
 
 
 def _plain_field(expression: pb.Expression) -> str:

@@ -269,6 +269,7 @@ def test_symbols(value: int, expected: str) -> None:
         ("%d", [call("cast:struct page", field("s32"))]),
         ("%d", [pb.Expression()]),
         ("%f", [field("s32")]),
+        ("%99999d", [field("s32")]),
         ("%pI4", [field("s32")]),
         ("%d", [call("[]", field("s32"), number(0))]),
         ("%d", [call("v[0]", field("s32"))]),
@@ -279,6 +280,15 @@ def test_what_cannot_be_evaluated_is_printed_raw(
 ) -> None:
     printer = Printer(event(pb.PrintFormat(format=format, arguments=arguments), ("s32", "u8")))
     assert printer.fields_text({"s32": -5, "u8": 6}) == "[FAILED TO PARSE] s32=-5 u8=6"
+
+
+@pytest.mark.parametrize("operator", ["neg", "~", "!", "cast:s8", "__get_str", "<<", "?:"])
+def test_deepest_expression_that_a_message_can_hold(operator: str) -> None:
+    rest = {"<<": [number(1)], "?:": [number(1), number(2)]}.get(operator, [])
+    deepest = field("s8")
+    for _ in range(48):
+        deepest = call(operator, deepest, *rest)
+    assert printed("%d", deepest, s8=0) in ("0", "-1", "1", "2")
 
 
 def test_raw_fields_are_written_as_perf_writes_them() -> None:

@@ -204,12 +204,21 @@ def test_enumerators_of_the_kernel_explain_names() -> None:
         '"%s", __print_flags(REC->a, "|", { UNKNOWN',
         '"%s", ({ const char *p = trace_seq_buffer_ptr(p); p; })',
         '"%d", ' + "(" * 5000 + "REC->a" + ")" * 5000,
+        '"%d", ' + "!" * 60 + "REC->a",
+        '"%d", ' + "!" * 40 + "REC->a",
         '"%d", @',
         '"open',
     ],
 )
 def test_what_only_the_kernel_knows_or_nobody_is_refused(source: str) -> None:
     assert printfmt.parse(source, ["a", "b"], {}) is None
+
+
+def test_deepest_expression_fits_into_a_response() -> None:
+    response = pb.TraceResponse()
+    schema = response.started.schemas.add()
+    schema.print_format.CopyFrom(parsed('"%d", ' + "!" * 39 + "REC->a"))
+    assert pb.TraceResponse.FromString(response.SerializeToString()) == response
 
 
 def test_named_values_are_found_by_field() -> None:

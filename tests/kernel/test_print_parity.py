@@ -201,3 +201,15 @@ def test_records_read_as_with_perf(recording: Recording, event: str) -> None:
 
 def test_many_events_are_sure_to_be_compared() -> None:
     assert len(COMPARED - NEED_NOT_FIRE) >= 40
+
+
+@pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0xFF])
+def test_no_record_is_too_odd_to_be_printed(byte: int) -> None:
+    """Records full of one byte, whose dynamic fields lie nowhere."""
+    tracefs = Tracefs.find()
+    for name in tracefs.names():
+        format = tracefs.format(*name.split(":"))
+        size = max(field.offset + field.size for field in format.fields)
+        record = bytes([byte]) * size
+        values = {field.name: perfdata.value(field, record) for field in format.fields}
+        assert isinstance(printer(format).fields_text(values), str), name
