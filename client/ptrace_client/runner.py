@@ -255,9 +255,9 @@ class _Run:
         assert self._dispatcher is not None
         parts = [f"delivered {self._dispatcher.delivered}", self._losses.summary()]
         if self._dispatcher.waiting:
-            parts.append(f"{self._dispatcher.waiting} wait to be put in order")
+            parts.append(f"{self._dispatcher.waiting} wait for their order")
         if self._dispatcher.late:
-            parts.append(f"{self._dispatcher.late} came too late for that")
+            parts.append(f"{self._dispatcher.late} came too late for order")
         return "; ".join([*parts, self._errors.summary()])
 
     def _tell_end(self, end: pb.End) -> None:

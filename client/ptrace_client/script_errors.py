@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import traceback
 from collections import Counter
@@ -94,13 +95,18 @@ class ScriptErrors:
 def _stdout_is_closed() -> bool:
     """Return whether the reader of our output is gone, as in `ptrace-client ... | head -1`."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is buffered can never be written: the interpreter's own flush must not fail on it.
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):
+        # In a notebook, say, there is no file behind it.
+        return False
+    watch = select.poll()
+    watch.register(output, 0)
+    if not any(state & select.POLLERR for _, state in watch.poll(0)):
+        return False
+    # What is buffered can never be written: the interpreter's own flush must not fail on it.
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), output)
+    return True
 
 
 def _place(error: BaseException) -> tuple[str, int | None]:

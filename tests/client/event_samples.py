@@ -137,6 +137,7 @@ class FakeStream:
             if isinstance(item, Exception):
                 raise item
             if not callable(item):
+                self._ended = item is not None and item.HasField("end")
                 return item
             item()
         if self._ended:
