@@ -155,5 +155,8 @@ def _signed(value: int, info: pb.FieldInfo) -> int:
 
 
 def _escape(match: re.Match[str]) -> str:
+    """Return what shows a character that would end a docstring, or a line, as text."""
     character = match.group()
-    return "'" if character == '"' else character.encode("unicode_escape").decode()
+    if character in '"\\':
+        return {'"': "'"}.get(character, "\\\\")
+    return "\\" + character.encode("unicode_escape").decode()
