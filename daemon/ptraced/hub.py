@@ -108,7 +108,7 @@ def _refusal(error: OSError, options: RingOptions) -> str:
     said = f"error: the kernel refused to trace: {error.strerror}"
     if isinstance(error, PermissionError):
         return (
-            f"{said}; ptraced needs CAP_BPF, CAP_PERFMON and CAP_DAC_READ_SEARCH, and "
-            f"locked memory for {options.pages} pages per CPU (ulimit -l)"
+            f"{said}; ptraced needs CAP_BPF, CAP_PERFMON and CAP_DAC_READ_SEARCH, and may "
+            f"lock too little memory for a buffer of {options.pages} pages per CPU (ulimit -l)"
         )
     return said

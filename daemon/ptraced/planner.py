@@ -87,7 +87,8 @@ def _ring_options(request: pb.TraceRequest, config: Config) -> RingOptions:
         )
     if request.watermark_percent:
         return RingOptions(pages, max(1, size * request.watermark_percent // 100))
-    return RingOptions(pages, min(config.reader.watermark_bytes, size // 2))
+    watermark = min(config.reader.watermark_bytes, size // 2)
+    return RingOptions(pages, watermark, smaller=not request.buffer_pages)
 
 
 def _layouts(

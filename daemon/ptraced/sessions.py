@@ -87,6 +87,11 @@ class Sessions:
                 source = self._hub.acquire(module.plan, plan.rings)
                 opened.sources.append(source)
                 self._reader.subscribe(source, session, module.schema_ids)
+                if source.pages < plan.rings.pages:
+                    session.warn(
+                        f"the kernel buffer has {source.pages} pages per CPU instead of "
+                        f"{plan.rings.pages}: the daemon may lock no more memory (LimitMEMLOCK=)"
+                    )
         except BaseException:
             self._detach(opened)
             raise

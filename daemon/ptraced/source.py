@@ -23,10 +23,18 @@ from ptraced.tracefs import Tracefs
 
 @dataclass(frozen=True, slots=True)
 class RingOptions:
-    """Size in pages per CPU, and the bytes that wake the reader (0: every event)."""
+    """Size in pages per CPU, and the bytes that wake the reader (0: every event).
+
+    `smaller` allows fewer pages where the daemon may not lock that much memory.
+    """
 
     pages: int
     watermark: int
+    smaller: bool = False
+
+
+# Fewer pages are no use: better an error.
+_PAGES_MIN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +145,27 @@ class Source:
         self._enabled.close()
 
     def _open_rings(self, options: RingOptions) -> None:
-        for cpu in self.plan.scope.cpus or online_cpus():
-            ring = perf_event.Ring(cpu, options.pages, options.watermark)
+        self.pages = options.pages
+        while not self._try_rings(options):
+            self.pages //= 2
+        for ring in self.rings:
             self._resources.callback(ring.close)
-            self.rings.append(ring)
-            self._maps["rows"].update(cpu, ring.fd.to_bytes(4, "little"))
+            self._maps["rows"].update(ring.cpu, ring.fd.to_bytes(4, "little"))
+
+    def _try_rings(self, options: RingOptions) -> bool:
+        """Open all rings at `pages`; False where that takes too much and less may do."""
+        watermark = min(options.watermark, self.pages * mmap.PAGESIZE // 2)
+        try:
+            for cpu in self.plan.scope.cpus or online_cpus():
+                self.rings.append(perf_event.Ring(cpu, self.pages, watermark))
+        except PermissionError:
+            for ring in self.rings:
+                ring.close()
+            self.rings.clear()
+            if not options.smaller or self.pages <= _PAGES_MIN:
+                raise
+            return False
+        return True
 
     def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:
         descriptors = {name: map_.fd for name, map_ in self._maps.items()}

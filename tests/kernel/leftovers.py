@@ -1,0 +1,55 @@
+"""What a daemon holds: compared before and after, to the descriptor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from conftest import Daemon
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Descriptors by kind, threads, and what of it is BPF; memory apart."""
+
+    descriptors: tuple[tuple[str, int], ...]
+    threads: int
+
+
+def holdings(daemon: Daemon) -> Holdings:
+    kinds: Counter[str] = Counter()
+    for fd in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        try:
+            kinds[_kind(os.readlink(fd))] += 1
+        except FileNotFoundError:
+            pass
+    threads = len(list(Path(f"/proc/{daemon.pid}/task").iterdir()))
+    return Holdings(tuple(sorted(kinds.items())), threads)
+
+
+def _kind(target: str) -> str:
+    return target if target.startswith("anon_inode:") else target.partition(":")[0]
+
+
+def bpf_programs() -> set[int]:
+    """Ids of all BPF programs of type tracepoint that are loaded on this host."""
+    said = subprocess.run(["bpftool", "-j", "prog", "show"], check=True, capture_output=True)
+    return {program["id"] for program in json.loads(said.stdout) if program["type"] == "tracepoint"}
+
+
+def resident_bytes(daemon: Daemon) -> int:
+    for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+def wait_until(holds: object, what: str) -> None:
+    """Look at a condition until it holds; the test runner's time limit ends a wait in vain."""
+    assert callable(holds), what
+    while not holds():
+        os.sched_yield()
