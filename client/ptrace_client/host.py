@@ -39,6 +39,7 @@ _CHANNEL_OPTIONS: Final = [
 # What a request may use that a daemon of an older minor version lacks: feature, and its name
 # for the user.
 _OPTIONAL_FEATURES: Final = {
+    "tasks": "selection by process or thread",
     "cgroups": "selection by cgroup",
     "self_describing": "self-describing samples",
     "stacks": "stacks",
@@ -186,6 +187,7 @@ class Host:
 
     def _require_features(self, request: pb.TraceRequest) -> None:
         used = {
+            "tasks": bool(request.scope.pids or request.scope.tids),
             "cgroups": bool(request.scope.cgroups),
             "self_describing": request.self_describing,
             "stacks": request.stacks.kernel or request.stacks.user,

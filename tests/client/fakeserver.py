@@ -45,7 +45,7 @@ class FakeDaemon:
             kernel_release="6.1.0",
             machine="x86_64",
             hostname="box",
-            features=["tracepoint", "projection", "cgroups"],
+            features=["tracepoint", "projection", "tasks", "cgroups"],
             limits=pb.Limits(
                 sessions=100,
                 events_per_session=4096,

@@ -157,7 +157,7 @@ daemon    ptraced 0.1.0 at unix:{path}, contract v1.0
 host      box, kernel 6.1.0, x86_64
 cpus      0-1
 you       nobody (uid 65534, gid 65534)
-features  cgroups, projection, tracepoint
+features  cgroups, projection, tasks, tracepoint
 limits    100 sessions, 4096 events in each, 64 MiB queued, 4096 pages per buffer, \
 filters of 64 KiB
 """

@@ -306,15 +306,33 @@ class TestRefusals:
             "ptrace-client 0.1.0"
         )
 
-    def test_a_missing_feature_is_named(self, daemon: FakeDaemon, path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("feature", "what", "request_for_it"),
+        [
+            ("tasks", "selection by process or thread", pb.TraceRequest(scope=pb.Scope(pids=[1]))),
+            ("tasks", "selection by process or thread", pb.TraceRequest(scope=pb.Scope(tids=[1]))),
+            ("cgroups", "selection by cgroup", pb.TraceRequest(scope=pb.Scope(cgroups=["web"]))),
+            ("self_describing", "self-describing samples", pb.TraceRequest(self_describing=True)),
+            ("stacks", "stacks", pb.TraceRequest(stacks=pb.Stacks(kernel=True))),
+            ("stacks", "stacks", pb.TraceRequest(stacks=pb.Stacks(user=True))),
+        ],
+    )
+    def test_a_missing_feature_is_named(
+        self,
+        daemon: FakeDaemon,
+        path: Path,
+        feature: str,
+        what: str,
+        request_for_it: pb.TraceRequest,
+    ) -> None:
         daemon.info.features[:] = ["tracepoint"]
-        request = pb.TraceRequest(scope=pb.Scope(cgroups=["web"]))
         with connect(socket=path) as host, pytest.raises(ClientError) as caught:
-            host.open(request)
+            host.open(request_for_it)
         assert str(caught.value) == (
-            f"the daemon at unix:{path} (ptraced 0.1.0) is not able to give selection by cgroup: "
-            "its feature 'cgroups' is missing; install a newer ptraced"
+            f"the daemon at unix:{path} (ptraced 0.1.0) is not able to give {what}: "
+            f"its feature {feature!r} is missing; install a newer ptraced"
         )
+        assert "Trace" not in daemon.seen
 
     def test_a_stream_without_schemas(self, daemon: FakeDaemon, path: Path) -> None:
         daemon.script = lambda fake, request: iter([STOPPED])

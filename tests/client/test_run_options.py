@@ -178,7 +178,6 @@ def sched__sched_wakeup(event):
 class TestRun:
     def test_options_arrive_in_the_request(self, daemon: FakeDaemon, tmp_path: Path) -> None:
         (tmp_path / "s.py").write_text(COUNT)
-        daemon.info.features[:] = ["cgroups"]
         options = "-e sched:sched_wakeup -e irq:* -C 0-1 -p 1,2 -t 3 --cgroups web,db -m 64"
         more = "--watermark 0 -i 500 --monotonic -q s.py -N 2"
         result = client("run", *options.split(), *more.split(), cwd=tmp_path)
