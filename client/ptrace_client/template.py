@@ -157,6 +157,6 @@ def _signed(value: int, info: pb.FieldInfo) -> int:
 def _escape(match: re.Match[str]) -> str:
     """Return what shows a character that would end a docstring, or a line, as text."""
     character = match.group()
-    if character in '"\\':
-        return {'"': "'"}.get(character, "\\\\")
-    return "\\" + character.encode("unicode_escape").decode()
+    if character == '"':
+        return "'"
+    return r"\\" if character == "\\" else "\\" + ascii(character)[1:-1]
