@@ -104,6 +104,7 @@ def printed(format: str, *arguments: pb.Expression, **values: object) -> str:
         ("%#x", "u32", 0, "0"),
         ("%#010x", "u32", 255, "0x000000ff"),
         ("%.3d", "s32", 7, "007"),
+        ("%05.3d", "s32", 7, "  007"),
         ("%d", "flag", True, "1"),
         ("%c", "u8", 65, "A"),
         ("%c", "u8", 0, ""),
@@ -191,6 +192,7 @@ def test_bit_masks_and_raw_bytes(format: str, length: int, value: bytes, expecte
         (call("!", field("u32")), {"u32": 1}, "0"),
         (call("<", field("s32"), number(0)), {"s32": -1}, "1"),
         (call("<", field("s32"), field("u32")), {"s32": -1, "u32": 1}, "0"),
+        (call("<", field("s64"), field("u32")), {"s64": -1, "u32": 1}, "1"),
         (call(">=", field("s8"), number(-1)), {"s8": -1}, "1"),
         (call("==", field("u64"), call("cast:u64", number(-1))), {"u64": (1 << 64) - 1}, "1"),
         (call("&&", field("u32"), field("u8")), {"u32": 2, "u8": 4}, "1"),
@@ -257,6 +259,12 @@ def test_flags(value: int, expected: str) -> None:
 def test_symbols(value: int, expected: str) -> None:
     symbols = named(field("s32"), False, {0: "zero", (1 << 64) - 1: "minus", 5: "five"})
     assert printed("%s", symbols, s32=value) == expected
+
+
+def test_first_of_two_names_of_a_value_counts() -> None:
+    symbols = named(field("u8"), False, {1: "first"})
+    symbols.named.names.values.add(value=1, name="second")
+    assert printed("%s", symbols, u8=1) == "first"
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def test_format_without_arguments() -> None:
     assert parsed('"a%%\\n"').format == "a%%\n"
 
 
+def test_escapes() -> None:
+    assert parsed(r'"\101\x42\"\\\t"').format == 'AB"\\\t'
+
+
 def test_adjacent_strings_are_one() -> None:
     assert parsed('"a=%d"\n" b=%d", REC->a, REC->b').format == "a=%d b=%d"
 
@@ -122,6 +126,8 @@ def test_precedence(source: str, same: str) -> None:
         ("-1 > 0U", 1),
         ("(unsigned char)300", 44),
         ("(signed char)200", -56),
+        ("(char)200", 200),
+        ("(u16)65535 + (u16)1", 65536),
         ("(bool)2", 1),
         ("~0U >> 28", 15),
         ("(((1 | 2) + 1) << 1) - 1", 7),
