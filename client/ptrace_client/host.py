@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -154,14 +155,15 @@ class Host:
         watermark: int | None = None,
         order: bool = False,
         on_lost: Callable[[pb.Loss], None] | None = None,
-        label: str = "",
+        label: str | None = None,
     ) -> Tracing:
         """Start a session and return its events, to iterate over.
 
         `selectors` are in the grammar of the command line's -e. `fields` restricts the events
         to these of their fields, which makes them cheaper. `order` sorts the events of all CPUs
-        by time; otherwise the order holds per CPU. `on_lost` is called for every loss. The rest
-        is as trace_request() explains it.
+        by time; otherwise the order holds per CPU. `on_lost` is called for every loss. `label`
+        names the session in lists, by default as the program. The rest is as trace_request()
+        explains it.
 
             >>> for event in host.trace("sched:sched_switch/prev_prio<100/", pids=[4711]):
             ...     print(event.next_comm, event._time)
@@ -181,7 +183,7 @@ class Host:
             cgroups=cgroups,
             buffer_pages=buffer_pages,
             watermark=watermark,
-            label=label,
+            label=os.path.basename(sys.argv[0]) if label is None else label,
         )
         return Tracing(self.open(request), order=order, on_lost=on_lost)
 

@@ -107,6 +107,15 @@ def test_the_request_says_what_was_asked_for(daemon: FakeDaemon, host: ptrace_cl
     ]
 
 
+def test_the_label_is_the_programs_name(
+    daemon: FakeDaemon, host: ptrace_client.Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/latency", "-x"])
+    play(daemon, ended())
+    list(host.trace("sched:sched_wakeup"))
+    assert daemon.seen["Trace"][0].label == "latency"
+
+
 def test_order_merges_up_to_the_marks(daemon: FakeDaemon, host: ptrace_client.Host) -> None:
     play(
         daemon,
