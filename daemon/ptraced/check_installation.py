@@ -90,7 +90,7 @@ def _state_directory(config: Config) -> Check:
         path = config.state_dir()
     except TraceError as error:
         return Check("state directory", "missing", str(error).removeprefix("error: "))
-    place = path if path.exists() else path.parent
+    place = next(place for place in (path, *path.parents) if os.path.exists(place))
     if os.access(place, os.W_OK | os.X_OK):
         return Check("state directory", "ok", str(path))
     remedy = "name one of the daemon's own by server.state_dir"

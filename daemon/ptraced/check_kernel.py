@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from pathlib import Path
 
 from ptraced import bpf_maps, perf_event, privileges, syscalls
@@ -89,31 +88,28 @@ def _pmu(name: str, config_option: str) -> Probe:
 
 def _function_entry(_: Config) -> Check:
     root = mounted_at(Path("/proc/self/mountinfo").read_text()) or Path("/sys/kernel/tracing")
-    needed: dict[str, Callable[[], bool]] = {
-        "traceable functions": (root / "available_filter_functions").exists,
-        "BTF": Path("/sys/kernel/btf/vmlinux").exists,
-        "the BPF compiler": _has_bpf_jit,
+    needed = {
+        "traceable functions": root / "available_filter_functions",
+        "BTF": Path("/sys/kernel/btf/vmlinux"),
+        "a BPF compiler": Path("/proc/sys/net/core/bpf_jit_enable"),
     }
-    lacking = [name for name, there in needed.items() if not there()]
+    try:
+        lacking = [name for name, path in needed.items() if not path.exists()]
+    except PermissionError as error:
+        remedy = "run as root, or with CAP_DAC_READ_SEARCH"
+        return Check("BPF trampolines", "limited", f"{error.filename} cannot be seen", remedy)
     if not lacking:
         return Check("BPF trampolines", "ok", "function entry and exit (fentry, fexit)")
     remedy = "needs a kernel with CONFIG_FUNCTION_TRACER, CONFIG_DEBUG_INFO_BTF and CONFIG_BPF_JIT"
     return Check("BPF trampolines", "limited", f"without {', '.join(lacking)}", remedy)
 
 
-def _has_bpf_jit() -> bool:
-    try:
-        return Path("/proc/sys/net/core/bpf_jit_enable").read_text().strip() != "0"
-    except PermissionError:
-        # Readable by root only; it is there where the kernel has the compiler.
-        return True
-    except FileNotFoundError:
-        return False
-
-
 def _hardware(_: Config) -> Check:
     try:
         os.close(syscalls.perf_event_open(_CPU_CYCLES, -1, online_cpus()[0], 0))
+    except PermissionError as error:
+        remedy = "run as root, or with CAP_PERFMON"
+        return Check("hardware counters", "limited", f"no cpu-cycles: {error.strerror}", remedy)
     except OSError as error:
         remedy = "usual in virtual machines: ask the host for a virtual PMU"
         return Check("hardware counters", "limited", f"no cpu-cycles: {error.strerror}", remedy)

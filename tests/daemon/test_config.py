@@ -118,7 +118,7 @@ def test_every_setting_can_be_set() -> None:
         ),
         (
             "[limits]\nqueue_bytes = '64 MB'\n",
-            'error: p.toml:2: limits.queue_bytes must be a size from 1MiB to 1024GiB, like '
+            "error: p.toml:2: limits.queue_bytes must be a size from 1MiB to 1024GiB, like "
             '"64MiB", not "64 MB"',
         ),
         (
