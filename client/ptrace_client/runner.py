@@ -168,7 +168,7 @@ class _Run:
             lost=self._script.lost,
             between=self._between,
         )
-        for text in (*self._script.warnings(schemas), *self._dispatcher.warnings):
+        for text in dict.fromkeys((*self._script.warnings(schemas), *self._dispatcher.warnings)):
             _warn(text)
         if options.interval_ms is not None and self._script.interval is not None:
             self._ticker = Ticker(options.interval_ms * _MS, self._server_time())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -407,8 +408,6 @@ def test_how_the_server_ended_shows_in_the_status(
 
 
 def test_the_collector_is_left_as_it_was(load_source: LoadSource) -> None:
-    import gc
-
     before = gc.get_threshold(), gc.get_freeze_count()
     assert run(load_source(CALLBACKS), [message(1)]) == 0
     assert (gc.get_threshold(), gc.get_freeze_count()) == before

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from conftest import LoadSource
-from event_samples import make_schema
+from event_samples import make_batch, make_schema
 
 from ptrace_client.errors import ClientError
 from ptrace_client.event import PerfEvent
+from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.script import Script, load_script
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -335,9 +336,5 @@ def test_a_compiled_module_is_a_script(
 
 
 def events_with_pids(*pids: int) -> list[Any]:
-    from event_samples import make_batch
-
-    from ptrace_client.event_decoder import EventDecoder
-
     batch = make_batch(WAKEUP, *({"pid": pid} for pid in pids))
     return list(EventDecoder(WAKEUP, 0).decode(batch))
