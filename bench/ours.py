@@ -1,0 +1,80 @@
+"""ptraced with ptrace-client: one daemon for all runs, as a host has one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from producer import EVENT
+from tool import HANDLERS, Run, Summary, Tool
+
+_PROGRAMS = Path(sys.executable).parent
+# How soon a script hears that it traces, ms; see __interval__ in the handlers.
+_INTERVAL_MS = "20"
+
+
+class Daemon:
+    """A ptraced with default settings and a socket in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = directory / "ptraced.sock"
+        self._log = (directory / "ptraced.log").open("w+")
+        self._process = subprocess.Popen(
+            [_PROGRAMS / "ptraced", "--embedded", "--socket", self.socket],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            self._log.seek(0)
+            raise RuntimeError(f"ptraced did not start:\n{self._log.read()}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # An embedded daemon ends with its standard input.
+        self._process.communicate()
+        self._log.close()
+
+
+class Ours(Tool):
+    """ptrace-client run, on the session's daemon."""
+
+    def __init__(self, daemon: Daemon, handler: str, calls: int, event: str = EVENT) -> None:
+        self.name, self.handler, self.calls = "ptraced", handler, calls
+        self._daemon = daemon
+        self._command: list[str | Path] = [_PROGRAMS / "ptrace-client", "run"]
+        self._command += ["--socket", daemon.socket, "-e", event, "-i", _INTERVAL_MS]
+        self._command += [HANDLERS / f"ours_{handler}.py"]
+
+    def start(self) -> Run:
+        return _OursRun(self._command, self._daemon.pid)
+
+
+class _OursRun(Run):
+    def __init__(self, command: Sequence[str | Path], daemon: int) -> None:
+        super().__init__()
+        self._daemon = daemon
+        self._client = self.spawn(command)
+
+    def pids(self) -> list[int]:
+        return [*super().pids(), self._daemon]
+
+    def wait_until_traced(self) -> None:
+        self.expect(self._client, "ready")
+
+    def summary(self) -> Summary:
+        return self.last_line(self._client)
