@@ -31,7 +31,17 @@ def test_nonsense(): pass
 
 def run_suite(directory: Path, promised: str) -> list[str]:
     (directory / "test_suite.py").write_text(SUITE)
-    argv = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-ra"]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+        "-ra",
+        "-Wignore",
+    ]
     done = subprocess.run(
         [*argv, "-c", os.devnull, f"--rootdir={directory}", str(directory)],
         capture_output=True,
