@@ -8,22 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ptrace_client.decode import DYNAMIC_KINDS, RowLayout, TextCache, event_name, text
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
     from ptrace_client.printing import Printer
-
-try:
-    # namedtuple's own field getter: 13 ns per access, a property over itemgetter takes 60.
-    from _collections import _tuplegetter  # type: ignore[import-not-found]
-except ImportError:
-
-    def _tuplegetter(index: int, doc: str) -> property:
-        return property(lambda self: tuple.__getitem__(self, index), doc=doc)
-
 
 # Keys that every tracepoint event has, in perf-prof's order; the event's own follow.
 COMMON_KEYS: Final = (
@@ -45,10 +35,8 @@ EXTRA_COLUMNS: Final = ("_comm",)
 # Common keys that are another column under another name or in another clock.
 DERIVED_COLUMNS: Final[Mapping[str, str]] = {"common_pid": "_tid", "_realtime": "_time"}
 
-# tuple's two methods are no part of PerfEvent: fields of these names come first.
-_TUPLE_METHODS: Final = frozenset(("count", "index"))
-
-_Reader = Callable[[Any], Any]
+# Gets one value out of an event.
+Reader = Callable[[Any], Any]
 
 
 class MissingFieldError(AttributeError, KeyError):
@@ -66,12 +54,10 @@ class EventType:
     name: str
     keys: tuple[str, ...]
     # How to get a value out of an event, for keys and further columns.
-    readers: dict[str, _Reader]
+    readers: dict[str, Reader]
     # Keys in the row itself, what makes up an event's content.
     content: tuple[str, ...]
     schema: pb.EventSchema
-    # ns to add to _time to get CLOCK_REALTIME.
-    realtime_offset: int
     # Sentences for the user about fields that cannot be reached as attributes.
     warnings: list[str] = field(default_factory=list)
     _printer: Printer | None = None
@@ -237,123 +223,3 @@ class PerfEvent(tuple[Any, ...], metaclass=EventMeta, own=True):
 def _content(event: PerfEvent) -> tuple[Any, ...]:
     kind = event.__ptrace__
     return (kind.name, event._cpu, *((key, kind.readers[key](event)) for key in kind.content))
-
-
-def event_class(schema: pb.EventSchema, layout: RowLayout, realtime_offset: int) -> type[PerfEvent]:
-    """Return the class of a schema's events; cpu_class() makes those of one CPU from it.
-
-    `realtime_offset` is CLOCK_REALTIME minus CLOCK_MONOTONIC, ns. Columns that `layout` leaves
-    out raise MissingFieldError, which says how to get them.
-    """
-    getters = _getters(schema, layout, realtime_offset)
-    own_keys = [info.name for info in schema.all_fields if info.name not in getters]
-    known = [name for name in (*COMMON_KEYS, *own_keys) if name != "_cpu"]
-    for name in (*known, *EXTRA_COLUMNS):
-        getters.setdefault(name, property(_not_requested(name)))
-    columns = [name for name in layout.columns if name not in COMMON_KEYS + EXTRA_COLUMNS]
-    own = [info.name for info in schema.all_fields if info.name not in COMMON_KEYS]
-    keys = tuple(dict.fromkeys((*COMMON_KEYS, *own, *columns)))
-    kind = EventType(
-        name=event_name(schema),
-        keys=keys,
-        readers={name: _reader(getter) for name, getter in getters.items()},
-        content=tuple(name for name in keys if name in layout.columns),
-        schema=schema,
-        realtime_offset=realtime_offset,
-    )
-    kind.readers["_cpu"] = lambda event: event._cpu
-    namespace: dict[str, Any] = {"__slots__": (), "__doc__": PerfEvent.__doc__, "__ptrace__": kind}
-    for info in schema.all_fields:
-        if info.name.startswith("_") and info.name in COMMON_KEYS + EXTRA_COLUMNS:
-            kind.warnings.append(
-                f"{kind.name} has a field {info.name!r} of its own, which cannot be read: "
-                f"{info.name!r} is the same for all events"
-            )
-    for name, getter in getters.items():
-        if _is_taken(name):
-            kind.warnings.append(
-                f"{kind.name} has a field {name!r}, which as an attribute is something else: "
-                f"read it as event[{name!r}]"
-            )
-        else:
-            namespace[name] = getter
-    return _generate(PerfEvent, namespace)
-
-
-def _is_taken(name: str) -> bool:
-    """Return whether an attribute of this name must stay what it is."""
-    if name in _TUPLE_METHODS:
-        return False
-    # Python gives meaning to names like __getattr__ even where no base class has them.
-    special = name.startswith("__") and name.endswith("__")
-    return special or any(name in vars(base) for base in PerfEvent.__mro__)
-
-
-def cpu_class(kind: type[PerfEvent], cpu: int) -> type[PerfEvent]:
-    """Return the class of the events of `kind` that happened on `cpu`."""
-    return _generate(kind, {"__slots__": (), "_cpu": cpu})
-
-
-def _generate(base: type[PerfEvent], namespace: dict[str, Any]) -> type[PerfEvent]:
-    # Python names the class in its own messages: "'PerfEvent' object has no attribute 'x'".
-    return cast(type[PerfEvent], EventMeta("PerfEvent", (base,), namespace, own=True))
-
-
-def _getters(schema: pb.EventSchema, layout: RowLayout, realtime_offset: int) -> dict[str, Any]:
-    """Return the class attributes that read the columns of `layout` and what derives from them."""
-    getters: dict[str, Any] = {}
-    for column in layout.fields:
-        getters[column.name] = _column(column, layout)
-    getters["common_type"] = schema.common_type
-    getters["_event"] = event_name(schema)
-    getters["_period"] = 1
-    getters["_callchain"] = property(lambda event: [])
-    if "_tid" in getters:
-        getters["common_pid"] = getters["_tid"]
-    if "_time" in getters:
-        time = _reader(getters["_time"])
-        getters["_realtime"] = property(lambda event: time(event) + realtime_offset)
-    return getters
-
-
-def _column(column: pb.Field, layout: RowLayout) -> Any:
-    getter = _tuplegetter(layout.columns[column.name], "")
-    if column.kind == pb.FIELD_KIND_CHAR_ARRAY:
-        cache = TextCache()
-        raw = getter.__get__
-        return property(lambda event: cache[raw(event)])
-    if column.kind in DYNAMIC_KINDS and layout.row_index is not None:
-        return property(_dynamic(getter.__get__, layout.row_index, column.kind))
-    return getter
-
-
-def _dynamic(locator: _Reader, row_index: int, kind: pb.FieldKind) -> _Reader:
-    row = _tuplegetter(row_index, "").__get__
-
-    def read(event: PerfEvent) -> str | bytes:
-        place = locator(event)
-        start, length = place & 0xFFFFFFFF, place >> 32
-        data: bytes = row(event)[start : start + length]
-        return text(data) if kind == pb.FIELD_KIND_DYNAMIC_STRING else data
-
-    return read
-
-
-def _reader(getter: Any) -> _Reader:
-    if isinstance(getter, property):
-        assert getter.fget is not None
-        return getter.fget
-    if hasattr(getter, "__get__"):
-        read: _Reader = getter.__get__
-        return read
-    return lambda event: getter
-
-
-def _not_requested(name: str) -> _Reader:
-    def refuse(event: PerfEvent) -> NoReturn:
-        raise MissingFieldError(
-            f"field {name!r} of {event.__ptrace__.name} was not requested, as no handler was "
-            "seen to read it: run with --all-fields"
-        )
-
-    return refuse

@@ -7,7 +7,8 @@ from itertools import repeat
 from typing import Any
 
 from ptrace_client.decode import RowLayout
-from ptrace_client.event import PerfEvent, cpu_class, event_class
+from ptrace_client.event import PerfEvent
+from ptrace_client.event_class import cpu_class, event_class
 from ptrace_proto import ptrace_pb2 as pb
 
 

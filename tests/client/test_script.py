@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LoadSource
 from event_samples import make_batch, make_schema
 
+from conftest import LoadSource
 from ptrace_client.errors import ClientError
 from ptrace_client.event import PerfEvent
 from ptrace_client.event_decoder import EventDecoder
