@@ -9,21 +9,32 @@ import sys
 import tempfile
 from pathlib import Path
 
-from unprivileged import NOBODY, PROJECT, as_user
+from unprivileged import DAEMON_CAPABILITIES, NOBODY, PROJECT, as_user
 
 
 def run(argv: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=cwd)
 
 
+def status_of(argv: list[str]) -> dict[str, str]:
+    status = run(argv).stdout
+    return dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+
+
 def test_user_group_and_capabilities_are_gone() -> None:
-    status = run(as_user(["cat", "/proc/self/status"], uid=4711)).stdout
-    lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    lines = status_of(as_user(["cat", "/proc/self/status"], uid=4711))
     assert lines["Uid"] == "4711\t4711\t4711\t4711"
     assert lines["Gid"] == "4711\t4711\t4711\t4711"
     assert lines["Groups"].split() == []
     assert {lines[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
     assert lines["NoNewPrivs"] == "1"
+
+
+def test_named_capabilities_are_kept_and_no_others() -> None:
+    lines = status_of(as_user(["cat", "/proc/self/status"], caps=DAEMON_CAPABILITIES))
+    assert lines["Uid"].split()[0] == str(NOBODY)
+    capabilities = {lines[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    assert capabilities == {f"{1 << 39 | 1 << 38 | 1 << 2:016x}"}
 
 
 def test_this_projects_interpreter_and_packages_are_readable() -> None:

@@ -10,9 +10,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 NOBODY = 65534
 
 
-def as_user(argv: Sequence[str | os.PathLike[str]], uid: int = NOBODY) -> list[str]:
-    """Return the command line that runs `argv` as `uid` without any privilege.
+# All that ptraced needs.
+DAEMON_CAPABILITIES = ("bpf", "perfmon", "dac_read_search")
+
+
+def as_user(
+    argv: Sequence[str | os.PathLike[str]], uid: int = NOBODY, caps: Sequence[str] = ()
+) -> list[str]:
+    """Return the command line that runs `argv` as `uid` with no privilege but `caps`.
 
     The group is that of the same number. Needs root.
     """
-    return [str(PROJECT / "deploy/as-user"), str(uid), *map(os.fspath, argv)]
+    options = ["--caps", ",".join(caps)] if caps else []
+    return [str(PROJECT / "deploy/as-user"), *options, str(uid), *map(os.fspath, argv)]
