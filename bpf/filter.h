@@ -5,6 +5,20 @@
 #pragma clang diagnostic ignored "-Wparentheses-equality"
 #pragma clang diagnostic ignored "-Wtautological-compare"
 
+// Loads from a program's context, for which the verifier wants an address of the
+// context and a constant offset. Written out, as clang may merge the loads of
+// two branches into one from a computed address.
+#define FILTER_LOAD(type, offset)                                                   \
+	({                                                                          \
+		u64 loaded;                                                         \
+		asm("%0 = *(" #type " *)(%1 + %2)" : "=r"(loaded) : "r"(ctx), "i"(offset)); \
+		(type)loaded;                                                       \
+	})
+
+// Hides from clang how a value came about, and so where its bounds come from:
+// it would drop tests that the verifier needs, or turn arithmetic into branches.
+#define FILTER_OPAQUE(value) asm volatile("" : "+r"(value))
+
 // Text is looked at in pieces of so many bytes.
 #define FILTER_PIECE 64
 
@@ -13,14 +27,14 @@
 struct filter_room {
 	u64 low[16];
 	u64 high[16];
-	char text[FILTER_PIECE + 8];
+	char text[2 * FILTER_PIECE];
 };
 
-static __always_inline u64 filter_unaligned(void *ctx, u32 offset, u32 size)
+static __always_inline u64 filter_unaligned(u64 record, u32 offset, u32 size)
 {
 	u64 value = 0;
 
-	bpf_probe_read_kernel(&value, size, (void *)((u64)ctx + offset));
+	bpf_probe_read_kernel(&value, size, (void *)(record + offset));
 	return value;
 }
 
@@ -59,20 +73,39 @@ static __always_inline s64 filter_modulo_signed(s64 left, s64 right)
 	return (rest ^ sign) - sign;
 }
 
-// All bits set if low <= byte <= high, else none; without a branch, as each
-// would double the verifier's paths through the loop over a text.
+// 1 if low <= byte <= high, else 0; without a branch, as each would double the
+// verifier's paths through the loop over a text. To be multiplied with: of a mask
+// that is all zeros or all ones newer verifiers follow both cases.
 static __always_inline u64 filter_within(u8 byte, u8 low, u8 high)
 {
 	u64 distance = (u8)(byte - low);
 
-	return (u64)((s64)(distance - (high - low + 1)) >> 63);
+	FILTER_OPAQUE(distance);
+	distance = (distance - (high - low + 1)) >> 63;
+	FILTER_OPAQUE(distance);
+	return distance;
 }
 
-static __always_inline long filter_read(struct filter_room *room, u32 size, u64 from, bool user)
+// Reads up to size - 1 < 2 * FILTER_PIECE bytes of a text and closes them by a NUL;
+// returns how many bytes that are with the NUL.
+static __always_inline long filter_read(struct filter_room *room, u64 size, u64 from, bool user)
 {
+	// For the verifier, which loses track of what a value was compared with.
+	FILTER_OPAQUE(size);
+	size &= 2 * FILTER_PIECE - 1;
 	if (user)
 		return bpf_probe_read_user_str(room->text, size, (void *)from);
 	return bpf_probe_read_kernel_str(room->text, size, (void *)from);
+}
+
+// The smaller of a number and FILTER_PIECE, without a branch, as in filter_within.
+static __always_inline u64 filter_at_most_a_piece(u64 number)
+{
+	u64 room = FILTER_PIECE - number;
+	u64 larger = room >> 63;
+
+	FILTER_OPAQUE(larger);
+	return number + larger * room;
 }
 
 // Reads text[done, done + want) of a text of at most `length` bytes that starts
@@ -87,13 +120,11 @@ static __always_inline bool filter_piece(struct filter_room *room, u64 from, u32
 		return false;
 	if (size > most)
 		size = most;
-	return filter_read(room, size + 1, from + done, user) == want + 1;
+	return filter_read(room, (u64)size + 1, from + done, user) == want + 1;
 }
 
-// Longest dynamic text: a record has at most PERF_MAX_TRACE_SIZE (8192) bytes.
+// Length of a dynamic text: a record has at most PERF_MAX_TRACE_SIZE (8192) bytes.
 static __always_inline u32 filter_length(u32 locator)
 {
-	u32 length = locator >> 16;
-
-	return length > 8191 ? 8191 : length;
+	return locator >> 16 & 8191;
 }

@@ -14,9 +14,9 @@ _STACK_MAX = 127
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
 _CPUS = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 # perf-prof's other profilers use these; for samples that go to a script they mean nothing.
-_WITHOUT_EFFECT = frozenset(
-    ("exec", "key", "printkey", "num", "ptr", "size", "comm", "top-by", "top-add")
-    + ("role", "untraced", "trigger", "index", "vm")
+_WITHOUT_EFFECT = (
+    *("exec", "key", "printkey", "num", "ptr", "size", "comm", "top-by", "top-add"),
+    *("role", "untraced", "trigger", "index", "vm"),
 )
 _REFUSED = ("push", "pull")
 
@@ -58,7 +58,7 @@ def _with(attributes: Attributes, selector: str, start: int, end: int) -> Attrib
                 "clients on other hosts connect to the daemon by gRPC"
             )
         if name not in _ACTIONS:
-            known = [*_ACTIONS, *_REFUSED, *sorted(_WITHOUT_EFFECT)]
+            known = [*_ACTIONS, *_REFUSED, *_WITHOUT_EFFECT]
             raise _AttributeError(f"no attribute '{printable(name)}'{nearest(name, known)}")
         if value[:1] in ("'", '"') and value[-1:] == value[:1]:
             value = value[1:-1]

@@ -38,7 +38,8 @@ def emit(filter: Filter, format: EventFormat, name: str) -> str:
     texts = TextEmitter(format, name)
     result = _Emitter(format, texts).truth(filter.root)
     used = {node.source for node in walk(filter.root) if isinstance(node, Match | PseudoNumber)}
-    lines = []
+    # An address to compute with; what is loaded directly must not be mixed up with it.
+    lines = ["u64 record = (u64)ctx;", "FILTER_OPAQUE(record);"]
     if used & {Pseudo.THREAD, Pseudo.PROCESS}:
         lines.append("u64 task = bpf_get_current_pid_tgid();")
     if Pseudo.COMM in used:
@@ -125,9 +126,9 @@ class _Emitter:
         bits = 8 * field.size
         kind = f"{'s' if field.kind == pb.FIELD_KIND_SIGNED else 'u'}{bits}"
         if field.offset % field.size:
-            load = f"({kind})filter_unaligned(ctx, {field.offset}, {field.size})"
+            load = f"({kind})filter_unaligned(record, {field.offset}, {field.size})"
         else:
-            load = f"*({kind} *)(ctx + {field.offset})"
+            load = f"({kind})FILTER_LOAD(u{bits}, {field.offset})"
         return load if node.unsigned else f"(s64){load}"
 
     def _pseudo(self, source: Pseudo) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest
+from ptraced.filter_budget import Budget
 from ptraced.filter_literals import character, cpu_ranges, is_character, number
 from ptraced.filter_syntax import FilterError, Syntax
 from ptraced.filter_tree import (
@@ -26,16 +27,12 @@ from ptraced.filter_tree import (
     Truth,
     Unary,
 )
-from ptraced.glob_pattern import Pattern, glob, literal
+from ptraced.glob_pattern import glob, literal
 from ptraced.tracefs import EventFormat, FormatField
 
-# What the verifier can follow; tests/daemon/test_filter_kernel.py holds that it does.
-_TERMS_MAX = 1000
 # Comparisons whose results are computed with: each doubles the paths through a program.
 _BRANCHING_MAX = 8
-# Bytes of text that may be searched through, over all patterns of a filter.
-_SEARCHED_MAX = 4 * 8192
-_PATTERN_ITEMS_MAX = 62
+_PATTERN_ITEMS_MAX = 61
 _LITERAL_BYTES_MAX = 1024
 # Longest text that is read, bytes: PATH_MAX of pointers, else a whole record.
 POINTED_MAX, DYNAMIC_MAX = 4096, 8192
@@ -79,9 +76,8 @@ class Checker:
 
     def __init__(self, format: EventFormat) -> None:
         self._format = format
-        self._terms = 0
         self._branching = 0
-        self._searched = 0
+        self._budget = Budget()
 
     def check(self, syntax: Syntax) -> Number:
         """Return the tree; raises FilterError."""
@@ -105,11 +101,12 @@ class Checker:
                 raise _fault(syntax, "a CPU list stands behind '==', '!=' or '&'")
         return self._counted(self._named_number(syntax), syntax)
 
-    def _counted(self, leaf: Number, syntax: Syntax) -> Number:
-        self._terms += 1
-        if self._terms > 2 * _TERMS_MAX:
-            raise _fault(syntax, f"this filter is too large, at most {_TERMS_MAX} comparisons")
-        return leaf
+    def _counted(self, node: Number, syntax: Syntax) -> Number:
+        """The node, once it is sure that the program does not get too large by it."""
+        problem = self._budget.spend(node)
+        if problem:
+            raise _fault(syntax, problem)
+        return node
 
     def _operand(self, syntax: Syntax) -> Number:
         """A number that is computed with."""
@@ -146,8 +143,8 @@ class Checker:
                 raise _fault(left, f"'~' takes a string field, {self._described(left)}")
         sides = self._side(left, right), self._side(right, left)
         if operator in ("==", "!=", "<", "<=", ">", ">="):
-            return Comparison(operator, *sides)
-        return Arithmetic(operator, *sides)
+            return self._counted(Comparison(operator, *sides), syntax)
+        return self._counted(Arithmetic(operator, *sides), syntax)
 
     def _side(self, syntax: Syntax, other: Syntax) -> Number:
         """An operand; if it is a string, the message says what the other one is."""
@@ -241,35 +238,21 @@ class Checker:
         return _Text(syntax.text, field.ctype, POINTED_MAX, Memory.KERNEL)
 
     def _match(self, text: _Text, operator: str, subject: Syntax, value: Syntax) -> Number:
-        self._counted(Constant(0), value)
         wanted = self._string(text, operator, subject, value)
         negated = operator == "!="
         if operator == "~":
             # As in filter_parse_regex(): a pattern may be negated as a whole.
             negated, wanted = wanted.startswith(b"!"), wanted.removeprefix(b"!")
             pattern = glob(wanted)
-            self._check_cost(text, pattern, value)
         else:
             pattern = literal(wanted)
-        if len(pattern.items) > _LITERAL_BYTES_MAX:
-            raise _fault(value, f"this string is too long, at most {_LITERAL_BYTES_MAX} bytes")
-        match = Match(text.source, text.memory, pattern)
+        longest = _LITERAL_BYTES_MAX if pattern.fixed else _PATTERN_ITEMS_MAX
+        if len(pattern.items) > longest:
+            kind = "string" if pattern.fixed else "pattern with '*'"
+            raise _fault(value, f"this {kind} is too long, at most {longest} bytes")
+        match = Match(text.source, text.memory, text.longest, pattern)
+        self._counted(match, value)
         return Not(match) if negated else match
-
-    def _check_cost(self, text: _Text, pattern: Pattern, value: Syntax) -> None:
-        if pattern.fixed:
-            return
-        if len(pattern.items) > _PATTERN_ITEMS_MAX:
-            raise _fault(
-                value, f"this pattern is too long, at most {_PATTERN_ITEMS_MAX} bytes beside the *"
-            )
-        self._searched += text.longest
-        if self._searched > _SEARCHED_MAX:
-            raise _fault(
-                value,
-                "too many patterns that have to be searched for in long strings: "
-                "those without '*' or with one at the end only are free",
-            )
 
     def _string(self, text: _Text, operator: str, subject: Syntax, value: Syntax) -> bytes:
         """The constant that a string is compared with."""
@@ -294,6 +277,7 @@ class Checker:
         # As in do_filter_scalar_cpumask(): equal to a list means to its only CPU.
         single = len(ranges) == 1 and ranges[0][0] == ranges[0][1]
         found = InSet(value, ranges if operator == "&" or single else ())
+        self._counted(found, right)
         return Not(found) if operator == "!=" else found
 
 

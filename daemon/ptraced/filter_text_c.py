@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced.filter_check import DYNAMIC_MAX, POINTED_MAX
 from ptraced.filter_tree import Match, Memory, Pseudo
 from ptraced.glob_pattern import ANY, Item, Pattern
 from ptraced.tracefs import EventFormat
@@ -24,7 +23,6 @@ _ROOM = """\
 BPF_PERCPU_ARRAY(filter_room, struct filter_room, 1);
 #endif
 """
-_COMM_BYTES = 16
 # FILTER_PIECE of bpf/filter.h, and what of it is compared at once, in whole words.
 _PIECE = 64
 _COMPARED = 56
@@ -32,16 +30,16 @@ _COMPARED = 56
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a text lies: C for its address, how it can be read, longest length in bytes.
+    """Where a text lies: longest length in bytes, C for its address, how it can be read.
 
-    `length` is C for the length of texts that vary; "" where the text has `longest` bytes
-    that can be loaded directly from `base` + `offset`.
+    `load` is a format string for C that loads a word directly, "" where that is not possible
+    since texts vary in length; `length` is C for their length then.
     """
 
-    base: str
-    offset: int
     longest: int
     address: str
+    load: str = ""
+    offset: int = 0
     length: str = ""
     user: bool = False
 
@@ -64,30 +62,31 @@ class TextEmitter:
         """Return an expression for whether the text matches."""
         place = self._place(node)
         pattern = node.pattern
-        if len(pattern.items) > place.longest:
+        if len(pattern.items) > node.longest:
             return "false"
         if not pattern.fixed:
             return self._scan(place, pattern)
-        if not place.length:
+        if place.load:
             return _conjunction(_compare_in_place(place, pattern))
         self._define_room()
         return self._compare_in_pieces(place, pattern)
 
     def _place(self, node: Match) -> _Place:
         if isinstance(node.source, Pseudo):
-            return _Place("(void *)comm", 0, _COMM_BYTES, "(u64)comm")
+            return _Place(node.longest, "(u64)comm", "*({type} *)((void *)comm + {at})")
         field = self._format.field(node.source)
         assert field is not None
         if node.memory is not None:
-            address = f"*(u64 *)(ctx + {field.offset})"
+            address = f"FILTER_LOAD(u64, {field.offset})"
             user = node.memory is Memory.USER
-            return _Place("", 0, POINTED_MAX, address, str(POINTED_MAX), user)
+            return _Place(node.longest, address, length=str(node.longest), user=user)
         if field.kind == pb.FIELD_KIND_CHAR_ARRAY:
-            return _Place("ctx", field.offset, field.size, f"(u64)ctx + {field.offset}")
-        locator = f"*(u32 *)(ctx + {field.offset})"
+            address = f"record + {field.offset}"
+            return _Place(node.longest, address, "FILTER_LOAD({type}, {at})", field.offset)
+        locator = f"FILTER_LOAD(u32, {field.offset})"
         start = field.offset + field.size if field.relative else 0
-        address = f"(u64)ctx + {start} + ({locator} & 0xffff)"
-        return _Place("", 0, DYNAMIC_MAX, address, f"filter_length({locator})")
+        address = f"record + {start} + ({locator} & 0xffff)"
+        return _Place(node.longest, address, length=f"filter_length({locator})")
 
     def _define_room(self) -> None:
         if not self.definitions:
@@ -103,7 +102,7 @@ class TextEmitter:
                 f"filter_piece(room, from, length, {done}, {len(piece)}, "
                 f"{int(open_ended)}, {int(place.user)})"
             )
-            tests += _compare("room->text", 0, _PIECE, piece)
+            tests += _compare("*({type} *)(room->text + {at})", 0, _PIECE, piece)
         return (
             f"({{ u64 from = {place.address}; u32 length = {place.length}; "
             f"{_conjunction(tests)}; }})"
@@ -116,7 +115,6 @@ class TextEmitter:
         holes = _scan_holes(pattern)
         holes["NAME"] = name
         holes["LONGEST"] = str(place.longest)
-        holes["STEPS"] = str(min(_PIECE, (place.longest + 8) // 8 * 8))
         holes["USER"] = str(int(place.user))
         template = _SCAN.read_text()
         self.definitions.append(re.sub(r"@([A-Z]+)@", lambda hole: holes[hole[1]], template))
@@ -142,15 +140,16 @@ def _scan_holes(pattern: Pattern) -> dict[str, str]:
         for index, bits in enumerate(table)
     ]
     tests = [
-        f"(filter_within(byte, {first}, {last}) & {bits:#x}ULL)"
+        f"filter_within(byte, {first}, {last}) * {bits:#x}ULL"
         for (first, last), bits in classes.items()
     ]
-    over = 1 << (count + 1)
-    done = over | (1 << count if pattern.open_ended else 0)
+    matched = 1 << (count + 1)
+    done = matched | (1 << count if pattern.open_ended else 0)
     return {
         "CLASSES": " | ".join(tests) or "0",
         "STARS": f"{sum(1 << star for star in pattern.stars):#x}ULL",
-        "OVER": f"{over:#x}ULL",
+        "MATCHED": f"{matched:#x}ULL",
+        "OVER": f"{1 << 63:#x}ULL",
         "DONE": f"{done:#x}ULL",
         "TABLES": "\n".join(tables),
     }
@@ -160,11 +159,11 @@ def _compare_in_place(place: _Place, pattern: Pattern) -> list[str]:
     items = list(pattern.items)
     if not pattern.open_ended and len(items) < place.longest:
         items.append(((0, 0),))
-    return _compare(place.base, place.offset, place.longest, items)
+    return _compare(place.load, place.offset, place.longest, items)
 
 
-def _compare(base: str, offset: int, size: int, items: Sequence[Item]) -> list[str]:
-    """Tests of whether the `size` bytes at base + offset start with what the items take."""
+def _compare(load: str, offset: int, size: int, items: Sequence[Item]) -> list[str]:
+    """Tests of whether the `size` bytes at the offset start with what the items take."""
     tests = []
     at = 0
     while at < len(items):
@@ -176,20 +175,21 @@ def _compare(base: str, offset: int, size: int, items: Sequence[Item]) -> list[s
                 mask |= 0xFF << 8 * index
                 value |= item[0][0] << 8 * index
             else:
-                tests.append(_byte_test(f"*(u8 *)({base} + {offset + at + index})", item))
+                byte = load.format(type="u8", at=offset + at + index)
+                tests.append(_byte_test(byte, item))
         if mask:
-            load = f"*(u{8 * word} *)({base} + {offset + at})"
+            loaded = load.format(type=f"u{8 * word}", at=offset + at)
             whole = mask == (1 << 8 * word) - 1
-            masked = load if whole else f"({load} & {mask:#x}ULL)"
+            masked = loaded if whole else f"({loaded} & {mask:#x}ULL)"
             tests.append(f"({masked} == {value:#x}ULL)")
         at += word
     return tests
 
 
-def _byte_test(load: str, item: Item) -> str:
+def _byte_test(byte: str, item: Item) -> str:
     if item == ANY:
-        return f"({load} != 0)"
-    ranges = " || ".join(f"(u8)({load} - {first}) <= {last - first}" for first, last in item)
+        return f"({byte} != 0)"
+    ranges = " || ".join(f"(u8)({byte} - {first}) <= {last - first}" for first, last in item)
     return f"({ranges})" if ranges else "false"
 
 

@@ -154,10 +154,14 @@ class InSet:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whether text matches: of a field, of COMM, or of what a pointer field points to."""
+    """Whether text matches: of a field, of COMM, or of what a pointer field points to.
+
+    `longest` is how many bytes of text there can be.
+    """
 
     source: str | Pseudo
     memory: Memory | None
+    longest: int
     pattern: Pattern
     unsigned: bool = False
 
