@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ class Ours(Tool):
         self._daemon = daemon
         self._command: list[str | Path] = [_PROGRAMS / "ptrace-client", "run"]
         self._command += ["--socket", daemon.socket, "-e", event, "-i", _INTERVAL_MS]
-        self._command += [HANDLERS / f"ours_{handler}.py"]
+        self._command += ["-v", HANDLERS / f"ours_{handler}.py"]
 
     def start(self) -> Run:
         return _OursRun(self._command, self._daemon.pid)
@@ -77,4 +78,7 @@ class _OursRun(Run):
         self.expect(self._client, "ready")
 
     def summary(self) -> Summary:
-        return self.last_line(self._client)
+        delivered = re.search(r"^ptrace-client: delivered (\d+);", self.messages(), re.MULTILINE)
+        if delivered is None:
+            raise self.failure("ptrace-client did not say how much it has delivered")
+        return Summary(int(delivered[1]), self.last_line(self._client))

@@ -44,7 +44,7 @@ class _BccRun(Run):
         self.expect(self._process, "ready")
 
     def summary(self) -> Summary:
-        return self.last_line(self._process)
+        return self.counted(self._process)
 
 
 class PerfPipe(Tool):
@@ -108,7 +108,7 @@ class _PerfPipeRun(_PerfRun):
         os.close(reading)
 
     def summary(self) -> Summary:
-        return self.last_line(self._script)
+        return self.counted(self._script)
 
 
 class _PerfFileRun(_PerfRun):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -137,9 +138,10 @@ def _machine() -> str:
         "grpcio": version("grpcio"),
         "NumPy": version("numpy"),
         "BCC": _output(sys.executable, "-c", "import bcc; print(bcc.__version__)"),
-        "perf": _output("perf", "--version").removeprefix("perf version "),
-        "bpftrace": _output("bpftrace", "--version").removeprefix("bpftrace v"),
     }
+    for peer in ("perf", "bpftrace"):
+        if shutil.which(peer) is not None:
+            facts[peer] = _output(peer, "--version").split()[-1].removeprefix("v")
     return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 

@@ -86,10 +86,14 @@ class Run(ABC):
     def _messages_of(self, number: int) -> Path:
         return Path(self._messages.name) / str(number)
 
+    def messages(self) -> str:
+        """What the tool's processes wrote to standard error."""
+        numbers = range(len(self._processes))
+        return "".join(self._messages_of(number).read_text() for number in numbers)
+
     def failure(self, what: str) -> RuntimeError:
         """An error that tells what the tool's processes said."""
-        said = (self._messages_of(number).read_text() for number in range(len(self._processes)))
-        return RuntimeError("\n".join([what, *said]))
+        return RuntimeError(f"{what}\n{self.messages()}")
 
     def expect(self, process: subprocess.Popen[str], wanted: str) -> None:
         """Read lines until `wanted` comes."""
@@ -99,13 +103,18 @@ class Run(ABC):
                 return
         raise self.failure(f"{process.args!r} ended before it said {wanted!r}")
 
-    def last_line(self, process: subprocess.Popen[str]) -> Summary:
-        """The counts from the last line of an ended process, which is JSON."""
+    def last_line(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        """What the handler of an ended process printed last, which is JSON; {} for nothing."""
         assert process.stdout is not None
         lines = process.stdout.read().splitlines()
-        if not lines or not lines[-1].startswith("{"):
-            raise self.failure(f"{process.args!r} ended without a result")
-        facts = json.loads(lines[-1])
+        facts: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1][:1] == "{" else {}
+        return facts
+
+    def counted(self, process: subprocess.Popen[str]) -> Summary:
+        """The summary of a handler that has counted its events."""
+        facts = self.last_line(process)
+        if "count" not in facts:
+            raise self.failure(f"{process.args!r} ended without a count")
         return Summary(facts.pop("count"), facts)
 
 

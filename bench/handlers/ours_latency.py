@@ -19,4 +19,4 @@ def __interval__():  # noqa: N807
 
 
 def __exit__():  # noqa: N807
-    print(json.dumps({"count": len(delays), "delays": delays}))
+    print(json.dumps({"delays": delays}))
