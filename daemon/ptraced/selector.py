@@ -15,7 +15,7 @@ from itertools import pairwise
 from ptraced.attributes import Attributes, parse_attributes
 from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import NotFound, TraceError
-from ptraced.filter import Filter, FilterText, check_filter, parse_filter
+from ptraced.filter import Filter, check_filter, parse_filter
 from ptraced.tracefs import EventFormat, Tracefs
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -41,11 +41,15 @@ _PROFILERS = (
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A selector as typed: `event` is its "system:name", which may be a glob."""
+    """A selector as typed.
+
+    `event` is its "system:name", which may be a glob; its filter, if it has one, is
+    text[slice(*filter)].
+    """
 
     text: str
     event: str
-    filter: FilterText | None
+    filter: tuple[int, int] | None
     attributes: Attributes
 
 
@@ -88,24 +92,30 @@ def resolve(texts: Sequence[str], tracefs: Tracefs) -> list[SelectedEvent]:
     names = tracefs.names()
     selectors = [selector for text in texts for selector in parse_selectors(text)]
     return [
-        _select(index, selector, tracefs.format(*name.split(":", 1)))
+        event
         for index, selector in enumerate(selectors)
-        for name in _matching(selector, names)
+        for event in _select(index, selector, names, tracefs)
     ]
 
 
-def _select(index: int, selector: Selector, format: EventFormat) -> SelectedEvent:
+def _select(
+    index: int, selector: Selector, names: Sequence[str], tracefs: Tracefs
+) -> Iterator[SelectedEvent]:
+    found = _matching(selector, names)
+    filter_text = parse_filter(selector.text, *selector.filter) if selector.filter else None
     attributes = selector.attributes
-    return SelectedEvent(
-        index=index,
-        format=format,
-        alias=attributes.alias,
-        filter=check_filter(selector.filter, format) if selector.filter else None,
-        stack=attributes.stack,
-        max_stack=attributes.max_stack,
-        cpus=attributes.cpus,
-        text=selector.text,
-    )
+    for name in found:
+        format = tracefs.format(*name.split(":", 1))
+        yield SelectedEvent(
+            index=index,
+            format=format,
+            alias=attributes.alias,
+            filter=check_filter(filter_text, format) if filter_text else None,
+            stack=attributes.stack,
+            max_stack=attributes.max_stack,
+            cpus=attributes.cpus,
+            text=selector.text,
+        )
 
 
 def _parse(selector: str, text: str, start: int, end: int) -> Selector:
@@ -117,10 +127,10 @@ def _parse(selector: str, text: str, start: int, end: int) -> Selector:
     event = selector[: slashes[0]].rstrip() if slashes else selector
     # The part behind the last slash is empty, or _selector_end would have refused it.
     parts = [(first + 1, last) for first, last in pairwise(slashes)]
-    filter_text = None
-    if parts and selector[slice(*parts[0])].strip():
-        filter_text = parse_filter(selector, *parts[0])
-    return Selector(selector, event, filter_text, parse_attributes(selector, parts[1:]))
+    filled = parts and selector[slice(*parts[0])].strip()
+    return Selector(
+        selector, event, parts[0] if filled else None, parse_attributes(selector, parts[1:])
+    )
 
 
 def _selector_end(text: str, start: int) -> int:
