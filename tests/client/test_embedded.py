@@ -39,7 +39,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "default.sock"
     monkeypatch.setattr(endpoint, "DEFAULT_SOCKET", str(path))
     monkeypatch.setenv("PID_FILE", str(tmp_path / "pid"))
-    monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parent.parent))
     return path
 
 

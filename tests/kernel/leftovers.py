@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import Daemon
+from processes import Daemon
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,18 @@ def bpf_programs() -> set[int]:
     """Ids of all BPF programs of type tracepoint that are loaded on this host."""
     said = subprocess.run(["bpftool", "-j", "prog", "show"], check=True, capture_output=True)
     return {program["id"] for program in json.loads(said.stdout) if program["type"] == "tracepoint"}
+
+
+def programs_of(daemon: Daemon) -> set[int]:
+    """Ids of the BPF programs that a daemon holds, whatever other daemons of this host do."""
+    found = set()
+    for info in Path(f"/proc/{daemon.pid}/fdinfo").iterdir():
+        try:
+            lines = info.read_text().splitlines()
+        except FileNotFoundError:
+            continue
+        found |= {int(line.split()[1]) for line in lines if line.startswith("prog_id:")}
+    return found
 
 
 def resident_bytes(daemon: Daemon) -> int:
