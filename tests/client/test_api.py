@@ -8,9 +8,9 @@ from pathlib import Path
 from struct import pack
 
 import pytest
-from fakeserver import FakeDaemon
 
 import ptrace_client
+from fakeserver import FakeDaemon
 from ptrace_client import ClientError, TraceWarning
 from ptrace_proto import ptrace_pb2 as pb
 

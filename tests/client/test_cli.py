@@ -9,8 +9,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from fakeserver import FakeDaemon, RefusalError
 
+from fakeserver import FakeDaemon, RefusalError
 from ptrace_client import endpoint
 from ptrace_client.cli import COMMANDS, execute
 from ptrace_client.commands import doctor

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakeserver import FakeDaemon
 
+from fakeserver import FakeDaemon
 from ptrace_client import embedded, endpoint
 from ptrace_client.embedded import EmbeddedDaemon, may_trace, open_host
 from ptrace_client.errors import ClientError

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from fakeserver import STARTED, STOPPED, FakeDaemon, RefusalError
 
+from fakeserver import STARTED, STOPPED, FakeDaemon, RefusalError
 from ptrace_client.errors import ClientError
 from ptrace_client.host import connect
 from ptrace_proto import ptrace_pb2 as pb

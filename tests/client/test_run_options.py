@@ -13,8 +13,8 @@ from struct import pack
 
 import grpc
 import pytest
-from fakeserver import FakeDaemon, RefusalError
 
+from fakeserver import FakeDaemon, RefusalError
 from ptrace_client.arguments import split_arguments
 from ptrace_client.cli import execute
 from ptrace_client.commands import run as run_command

@@ -17,10 +17,11 @@ from commandline import (
     run_script,
     wait_for_session,
 )
-from fakeserver import FakeDaemon
 from leftovers import programs_of, wait_until
 from processes import Calls, Daemon
 from streams import GETPPID
+
+from fakeserver import FakeDaemon
 from unprivileged import as_user
 
 # No process has this id: PID_MAX_LIMIT of include/linux/threads.h.
