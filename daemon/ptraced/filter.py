@@ -52,6 +52,7 @@ def parse_filter(line: str, start: int = 0, end: int | None = None) -> FilterTex
     size = len(text.encode())
     if size > FILTER_BYTES_MAX:
         message = f"this filter has {size} bytes, at most {FILTER_BYTES_MAX} are possible"
+        message = f"a filter of {size} bytes, at most {FILTER_BYTES_MAX} are possible"
         raise TraceError(pointed(message, line, start, end))
     try:
         return FilterText(line, start, end, parse_syntax(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from filterevents import FORMAT, filter_of
 from hypothesis import given
@@ -259,8 +261,6 @@ def test_errors_point_at_the_place(block: str) -> None:
 
 
 def test_a_system_calls_pointer_needs_ustring() -> None:
-    from dataclasses import replace
-
     format = replace(FORMAT, system="syscalls")
     with pytest.raises(TraceError) as error:
         check_filter(parse_filter("p == 'x'"), format)
@@ -278,7 +278,7 @@ def test_a_system_calls_pointer_needs_ustring() -> None:
         ("i" + " " * 65536, "a filter of 65537 bytes, at most 65536 are possible"),
         ("~" * 64 + "i", "this filter is nested too deep, at most 64 levels"),
         ("!" * 60000 + "i", "this filter is nested too deep, at most 64 levels"),
-        ("1+" * 60 + "(" * 5 + "1+" * 20 + "1" + ")" * 5, "nested too deep"),
+        ("1+" * 64 + "1", "this filter is nested too deep, at most 64 levels"),
         ("||".join(f"i=={n}" for n in range(6000)), "this filter is too large for a BPF program"),
         ("||".join(["d~'*x*'"] * 4), "too many patterns to search for in long strings"),
         ("||".join(["s~'*x*'"] * 60), "this filter is too large for a BPF program"),
@@ -307,68 +307,18 @@ def test_a_long_filter_is_shown_around_the_place() -> None:
     message, line, caret = error_of(text).split("\n")
 
     assert message == "error: sys:event has no field 'zz'"
-    assert line.startswith("  ...||i==1||")
+    assert line.startswith("  ...i==1||i==1||")
     assert line.endswith("i==1||i...")
     assert line[caret.index("^") :].startswith("zz==1")
 
 
 TOKENS = st.sampled_from(
     [
-        "i",
-        "u",
-        "l",
-        "w",
-        "s",
-        "d",
-        "p",
-        "name",
-        "raw",
-        "comm",
-        "CPU",
-        "CPUS{0-3}",
-        "CPUS{",
-        ".ustring",
-        ".function",
-        "nosuch",
-        "common_flags",
-        "1",
-        "0x2",
-        "077",
-        "0b1",
-        "'a'",
-        "'abc'",
-        '"x*"',
-        "(",
-        ")",
-        "!",
-        "~",
-        "-",
-        "+",
-        "*",
-        "/",
-        "%",
-        "<<",
-        ">>",
-        "<",
-        "<=",
-        "==",
-        "!=",
-        "=",
-        "&",
-        "&&",
-        "|",
-        "||",
-        "^",
-        "?",
-        ":",
-        ";",
-        ",",
-        "\x00",
-        "\x1b",
-        "\u202e",
-        "中",
-        "9999999999999999999999",
-        "'",
+        *("i", "u", "l", "w", "s", "d", "p", "name", "raw", "comm", "CPU", "CPUS{0-3}", "CPUS{"),
+        *(".ustring", ".function", "nosuch", "common_flags", "1", "0x2", "077", "0b1", "'a'"),
+        *("'abc'", '"x*"', "(", ")", "!", "~", "-", "+", "*", "/", "%", "<<", ">>", "<", "<="),
+        *("==", "!=", "=", "&", "&&", "|", "||", "^", "?", ":", ";", ",", "\x00", "\x1b"),
+        *("\u202e", "\u4e2d", "9999999999999999999999", "'"),
     ]
 )
 
