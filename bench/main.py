@@ -132,7 +132,7 @@ def _delivering_peers(headers: Path) -> list[Tool]:
 def _measure(tool: Tool, producer: Producer, results: Results) -> None:
     _progress(f"  {tool.name}, {tool.handler}")
     rounds = results.tools.setdefault((tool.name, tool.handler), [])
-    hint = rounds[-1].lossless.rate if rounds else None
+    hint = max((earlier.lossless.rate for earlier in rounds), default=None)
     rounds.append(measure(tool, producer, hint))
 
 

@@ -12,8 +12,9 @@ from tool import Run, Summary, Tool
 
 # A paced run lasts so long, seconds: many times what any tool's buffers can hide.
 PACED_SECONDS = 1.0
-# Between two rates that are tried.
-STEP = 0.85
+# Between two rates that are tried, and how often each is.
+STEP = 0.8
+TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,21 @@ def watch(run: Run, produce: Callable[[], Produced]) -> tuple[Measurement, Summa
 def measure(tool: Tool, producer: Producer, hint: float | None) -> Result:
     """Run a tool at full speed and, if that loses events, slower and slower until it does not.
 
-    `hint` is the rate, events a second, at which the last round found no loss.
+    `hint` is the best rate, events a second, at which earlier rounds found no loss.
     """
     full, _ = watch(tool.start(), lambda: producer.calls(tool.calls))
     if not full.lost:
         return Result(full, full)
     if hint is None:
-        # What it could do if all of its CPU time went into events, and one step more.
+        # What it could do if all of its CPU time went into events.
         hint = 1e6 / full.cpu_per_million
     rate = min(hint / STEP, 1e9 / full.call_ns)
     while True:
-        paced = _paced(tool, producer, rate)
-        if not paced.lost:
-            return Result(full, paced)
+        # Twice, as the tool need not be to blame for one hiccup of the machine.
+        for _ in range(TRIES):
+            paced = _paced(tool, producer, rate)
+            if not paced.lost:
+                return Result(full, paced)
         rate *= STEP
 
 
