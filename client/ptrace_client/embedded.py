@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import select
 import subprocess
 import sys
@@ -22,6 +23,8 @@ _COMMAND: Final = (sys.executable, "-m", "ptraced.cli", "--embedded")
 _START_TIMEOUT: Final = 30.0
 # Seconds. Detaching hundreds of programs takes long (an RCU grace period each).
 _END_TIMEOUT: Final = 60.0
+# Longest temporary folder in which a folder's sockets fit into sun_path (unix(7)), 108 bytes.
+_PLACE_BYTES: Final = 70
 # Bits of CapEff: capabilities(7), linux/capability.h.
 _CAP_PERFMON: Final = 1 << 38
 _CAP_BPF: Final = 1 << 39
@@ -68,7 +71,9 @@ class EmbeddedDaemon:
         """Start it and wait until it is ready. Raise ClientError with its log if it fails."""
         with ExitStack() as started:
             # mkdtemp(3): mode 0700.
-            folder = started.enter_context(tempfile.TemporaryDirectory(prefix="ptraced-"))
+            folder = started.enter_context(
+                tempfile.TemporaryDirectory(prefix="ptraced-", dir=_place_for_sockets())
+            )
             log = started.enter_context(tempfile.TemporaryFile())
             socket_path = Path(folder) / "ptraced.sock"
             process = subprocess.Popen(
@@ -98,6 +103,12 @@ class EmbeddedDaemon:
     def close(self) -> None:
         """End the daemon and remove its folder."""
         self._resources.close()
+
+
+def _place_for_sockets() -> str:
+    """Return the folder for temporary files, or /tmp where paths in that get too long."""
+    place = tempfile.gettempdir()
+    return place if len(os.fsencode(place)) <= _PLACE_BYTES else "/tmp"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

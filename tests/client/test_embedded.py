@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ def test_starts_and_ends_with_the_block(
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_temporary_folder_with_a_long_path_holds_no_sockets(
+    nowhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SERVE)
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with open_host(None, None) as host:
+        assert host.endpoint.socket.parent.parent == Path("/tmp")
 
 
 def test_a_killed_daemon_is_noticed(
