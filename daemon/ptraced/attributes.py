@@ -11,6 +11,7 @@ from ptraced.errors import TraceError
 
 # PERF_MAX_STACK_DEPTH in include/uapi/linux/perf_event.h.
 _STACK_MAX = 127
+_NAME = re.compile(r"[A-Za-z_-]+")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
 _CPUS = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 # perf-prof's other profilers use these; for samples that go to a script they mean nothing.
@@ -58,13 +59,18 @@ def _with(attributes: Attributes, selector: str, start: int, end: int) -> Attrib
                 "clients on other hosts connect to the daemon by gRPC"
             )
         if name not in _ACTIONS:
-            known = [*_ACTIONS, *_REFUSED, *_WITHOUT_EFFECT]
-            raise _AttributeError(f"no attribute '{printable(name)}'{nearest(name, known)}")
+            raise _AttributeError(f"no attribute '{printable(name)}'{_hint(name)}")
         if value[:1] in ("'", '"') and value[-1:] == value[:1]:
             value = value[1:-1]
         return _ACTIONS[name](attributes, value if equals else None)
     except _AttributeError as error:
         raise TraceError(pointed(str(error), selector, start, end)) from None
+
+
+def _hint(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        return " (a filter that divides needs parentheses there)"
+    return nearest(name, [*_ACTIONS, *_REFUSED, *_WITHOUT_EFFECT])
 
 
 def _stack(attributes: Attributes, value: str | None) -> Attributes:

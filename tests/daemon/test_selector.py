@@ -183,6 +183,10 @@ error: no attribute 'bogus'
   sched:sched_wakeup/pid>1/ bogus=1 /
                             ^~~~~~~""",
         """\
+error: no attribute '2 > 1' (a filter that divides needs parentheses there)
+  sched:sched_wakeup/pid / 2 > 1/
+                           ^~~~~""",
+        """\
 error: 'stack' takes no value
   sched:sched_wakeup//stack=1/
                       ^~~~~~~""",
