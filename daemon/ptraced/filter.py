@@ -49,7 +49,7 @@ def parse_filter(line: str, start: int = 0, end: int | None = None) -> FilterTex
     """Parse line[start:end]; raises TraceError with a caret under the place in `line`."""
     end = len(line) if end is None else end
     text = line[start:end]
-    size = len(text.encode())
+    size = len(text.encode(errors="surrogatepass"))
     if size > FILTER_BYTES_MAX:
         message = f"this filter has {size} bytes, at most {FILTER_BYTES_MAX} are possible"
         message = f"a filter of {size} bytes, at most {FILTER_BYTES_MAX} are possible"

@@ -257,7 +257,7 @@ class Checker:
     def _string(self, text: _Text, operator: str, subject: Syntax, value: Syntax) -> bytes:
         """The constant that a string is compared with."""
         if value.kind == "string":
-            return value.text[1:-1].encode()
+            return value.text[1:-1].encode(errors="surrogatepass")
         # A bare word, as older kernels take it.
         if value.kind == "name" and operator != "~" and not self._is_known(value.text):
             return value.text.encode()

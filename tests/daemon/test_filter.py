@@ -43,7 +43,6 @@ def error_of(text: str) -> str:
         ("!i == 1 && u", "((!(i == 1)) && u)"),
         ("!!i", "(!(!i))"),
         ("(!i) == 1", "((!i) == 1)"),
-        ("i in_", None),
         # Numbers.
         ("i == 0x1F", "(i == 31)"),
         ("i == 010", "(i == 8)"),
@@ -64,11 +63,8 @@ def error_of(text: str) -> str:
         ("i == CPUS{3-4}", "(i in {})"),
     ],
 )
-def test_what_is_understood(text: str, canonical: str | None) -> None:
-    if canonical is None:
-        error_of(text)
-    else:
-        assert filter_of(text).canonical == canonical
+def test_what_is_understood(text: str, canonical: str) -> None:
+    assert filter_of(text).canonical == canonical
 
 
 @pytest.mark.parametrize(
@@ -323,7 +319,9 @@ TOKENS = st.sampled_from(
 )
 
 
-@given(st.one_of(st.lists(TOKENS, max_size=25).map(" ".join), st.text(max_size=40)))
+@given(
+    st.one_of(st.lists(TOKENS, max_size=25).map(" ".join), st.text(st.characters(), max_size=40))
+)
 def test_any_text_gives_a_filter_or_an_error(text: str) -> None:
     try:
         found = filter_of(text)
