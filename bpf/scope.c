@@ -59,20 +59,15 @@ int follow_newtask(void *ctx)
 	return 1;
 }
 
-// sched:sched_process_exit, in the context of the thread that ends.
-int follow_exit(void *ctx)
+// sched:sched_process_free, when the last is said of a task: it still has events after
+// sched_process_exit, and that event is one. The first thread of a process is kept
+// until the others are gone, and its id is the process's.
+int follow_free(void *ctx)
 {
-	u64 id = bpf_get_current_pid_tgid();
-	u32 process = id >> 32;
-	u32 thread = id;
+	u32 task = *(u32 *)(ctx + @FREE_PID@);
 
-	threads.delete(&thread);
-#if @EXIT_GROUP_DEAD@
-	// Set by the last thread of its process; kernels without the field leave
-	// the id to the daemon's sweep.
-	if (*(u8 *)(ctx + @EXIT_GROUP_DEAD@))
-		processes.delete(&process);
-#endif
+	threads.delete(&task);
+	processes.delete(&task);
 	return 1;
 }
 #endif

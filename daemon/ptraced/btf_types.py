@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-ENUM, ENUM64 = 6, 19
+STRUCT, ENUM, ENUM64 = 4, 6, 19
 
 _HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
@@ -15,7 +15,7 @@ _MAGIC = 0xEB9F
 _BEHIND = {
     1: (4, 0),  # INT
     3: (12, 0),  # ARRAY
-    4: (0, 12),  # STRUCT
+    STRUCT: (0, 12),
     5: (0, 12),  # UNION
     ENUM: (0, 8),
     13: (0, 8),  # FUNC_PROTO
@@ -29,10 +29,12 @@ _BEHIND = {
 class Type(NamedTuple):
     """A type: its kind, how many members it has and where those start in the blob.
 
-    `flag` is the kind_flag: of an enum, that its values are signed.
+    `name` is an offset into the strings. `flag` is the kind_flag: of an enum, that its
+    values are signed; of a struct, that it has bit fields.
     """
 
     kind: int
+    name: int
     length: int
     flag: bool
     members: int
@@ -46,10 +48,10 @@ def types(data: bytes) -> Iterator[Type]:
     at = header + offset
     end = at + length
     while at < end:
-        _, info, _ = _TYPE.unpack_from(data, at)
+        name, info, _ = _TYPE.unpack_from(data, at)
         kind, count = info >> 24 & 0x1F, info & 0xFFFF
         at += _TYPE.size
-        yield Type(kind, count, bool(info >> 31), at)
+        yield Type(kind, name, count, bool(info >> 31), at)
         fixed, each = _BEHIND.get(kind, (0, 0))
         at += fixed + each * count
 

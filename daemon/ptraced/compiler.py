@@ -88,11 +88,14 @@ class Compiler:
     def _start_worker(self) -> subprocess.Popen[str]:
         environment = dict(os.environ, BCC_KERNEL_SOURCE=str(self._kernel_source))
         self._worker = subprocess.Popen(
-            [sys.executable, "-m", "ptraced.compile_worker"],
+            # -P: nothing is imported from the folder that the daemon happens to run in.
+            [sys.executable, "-P", "-m", "ptraced.compile_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
+            # A session of its own: Ctrl-C is for the daemon.
+            start_new_session=True,
         )
         self._compilations = 0
         return self._worker

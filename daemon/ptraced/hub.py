@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,11 @@ from ptraced.program import ModulePlan, module_text
 from ptraced.reader import Reader
 from ptraced.source import RingOptions, Source
 from ptraced.tracefs import Tracefs
+
+# Sources that may wait for their take-down at once.
+_CLOSING_MAX = 16
+# BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c.
+_PROGRAMS_MAX = 64
 
 
 @dataclass(slots=True)
@@ -35,6 +41,8 @@ class Hub:
         self._keys: dict[Source, Hashable] = {}
         # Detaching waits for grace periods, one after the other: not on a caller's time.
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="closer")
+        self._closing = 0
+        self._closed_one = threading.Condition(self._lock)
 
     def acquire(self, plan: ModulePlan, options: RingOptions) -> Source:
         """The source of a plan, made and read if it is not yet. Give it back by `release`.
@@ -66,13 +74,22 @@ class Hub:
             if entry.users:
                 return
             del self._keys[source]
+            self._closing += 1
         source.stop()
         self._reader.remove(source)
-        self._closer.submit(source.close)
+        self._closer.submit(self._take_down, source)
 
     def close(self) -> None:
         """Wait until everything that was given back is down."""
         self._closer.shutdown(wait=True)
+
+    def _take_down(self, source: Source) -> None:
+        try:
+            source.close()
+        finally:
+            with self._lock:
+                self._closing -= 1
+                self._closed_one.notify_all()
 
     def _drop_user(self, key: Hashable, entry: _Entry) -> None:
         entry.users -= 1
@@ -80,6 +97,10 @@ class Hub:
             del self._entries[key]
 
     def _make(self, plan: ModulePlan, options: RingOptions) -> Source:
+        with self._lock:
+            # Callers that come and go faster than the kernel lets go would pile up what
+            # waits to be closed, up to the limit of programs on a tracepoint.
+            self._closed_one.wait_for(lambda: self._closing < _CLOSING_MAX)
         source = self._load(plan, options)
         self._reader.add(source)
         source.start()
@@ -97,18 +118,24 @@ class Hub:
                 f"a simpler filter may pass\n{_last_lines(error.log)}"
             ) from error
         except OSError as error:
-            raise Unavailable(_refusal(error, options)) from error
+            raise Unavailable(_refusal(error, plan, options)) from error
 
 
 def _last_lines(log: str) -> str:
     return "\n".join(f"  {line}" for line in log.strip().splitlines()[-4:])
 
 
-def _refusal(error: OSError, options: RingOptions) -> str:
-    said = f"error: the kernel refused to trace: {error.strerror}"
+def _refusal(error: OSError, plan: ModulePlan, options: RingOptions) -> str:
     if isinstance(error, PermissionError):
         return (
-            f"{said}; ptraced needs CAP_BPF, CAP_PERFMON and CAP_DAC_READ_SEARCH, and may "
-            f"lock too little memory for a buffer of {options.pages} pages per CPU (ulimit -l)"
+            "error: the kernel does not permit it: ptraced needs CAP_BPF, CAP_PERFMON and "
+            "CAP_DAC_READ_SEARCH, and to lock memory for a buffer of "
+            f"{options.pages} pages per CPU (ulimit -l)"
         )
-    return said
+    if error.errno == errno.E2BIG:
+        events = ", ".join(f"{event.format.system}:{event.format.name}" for event in plan.events)
+        return (
+            f"error: the kernel runs at most {_PROGRAMS_MAX} programs on a tracepoint, and "
+            f"{events} has them; sessions that ask for the same share one"
+        )
+    return f"error: the kernel refused to trace: {error.strerror}"

@@ -28,7 +28,7 @@ class Column:
     """A column of a row; offset and size in bytes. `field` is None for common columns."""
 
     name: str
-    kind: pb.FieldKind.ValueType
+    kind: pb.FieldKind
     size: int
     alignment: int
     field: FormatField | None

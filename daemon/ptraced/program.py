@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ptraced import filter_c
 from ptraced.bpf_maps import Map
+from ptraced.errors import Unavailable
 from ptraced.filter import Filter
 from ptraced.layout import TAG_BYTES, Column, RowLayout
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
@@ -102,14 +103,14 @@ def _fill(file: str, **values: object) -> str:
 
 
 def _scope_text(scope: Scope, tracefs: Tracefs) -> str:
-    offsets = {"NEWTASK_PID": 0, "NEWTASK_CLONE_FLAGS": 0, "EXIT_GROUP_DEAD": 0}
+    offsets = {"NEWTASK_PID": 0, "NEWTASK_CLONE_FLAGS": 0, "FREE_PID": 0}
     if scope.has_tasks:
         newtask = tracefs.format("task", "task_newtask")
-        exit_format = tracefs.format("sched", "sched_process_exit")
+        free = tracefs.format("sched", "sched_process_free")
         offsets = {
             "NEWTASK_PID": _offset(newtask, "pid"),
             "NEWTASK_CLONE_FLAGS": _offset(newtask, "clone_flags"),
-            "EXIT_GROUP_DEAD": _offset(exit_format, "group_dead"),
+            "FREE_PID": _offset(free, "pid"),
         }
     return _fill(
         "scope.c",
@@ -134,7 +135,9 @@ def _dispatch_text() -> str:
 
 def _offset(format: EventFormat, name: str) -> int:
     field = format.field(name)
-    return field.offset if field else 0
+    if field is None:
+        raise Unavailable(f"error: {format.system}:{format.name} has no '{name}' on this kernel")
+    return field.offset
 
 
 def _event_text(number: int, plan: ModulePlan) -> str:

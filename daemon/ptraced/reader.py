@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ptrace_proto import ptrace_pb2 as pb
-
 from ptraced.perf_event import Ring
 from ptraced.session import Session
 from ptraced.source import Source, now

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ptrace_proto import ptrace_pb2 as pb
-
 from ptraced import printfmt
 from ptraced.layout import RowLayout
 from ptraced.selector import SelectedEvent

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
-
 from ptraced.errors import NotFound, TraceError, Unavailable
 
 TASKS_MAX = 65536

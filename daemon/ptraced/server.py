@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -87,16 +88,15 @@ class Server:
         self._sessions = Sessions(config, tracefs, headers.path, hub, reader)
         socket = config.server.socket
         socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        # Mode 0700, so that nobody reaches gRPC but through the front.
-        inner = self._undo.enter_context(
-            tempfile.TemporaryDirectory(prefix=".inner-", dir=socket.parent)
-        )
-        address = f"unix:{inner}/grpc.sock"
-        front = Front(socket, address, config.server.socket_mode, config.server.socket_group)
-        service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer))
-        self._grpc = self._start_grpc(service, config, address)
-        front.start()
+        # Mode 0700, so that nobody reaches gRPC but through the front. The names are short:
+        # where "ptraced.sock" fits into a socket address, this does too.
+        inner = self._undo.enter_context(tempfile.TemporaryDirectory(prefix=".", dir=socket.parent))
+        path = f"{inner}/g"
+        front = Front(socket, f"unix:{path}", config.server.socket_mode, config.server.socket_group)
         self._undo.callback(front.stop)
+        service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer))
+        self._grpc = self._start_grpc(service, config, f"unix:{quote(path)}")
+        front.start()
         threading.Thread(target=compiler.warm_up, name="warm-up", daemon=True).start()
         log.event(
             "serving",

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol, TypeVar
 
 import grpc
-from ptrace_proto import ptrace_pb2 as pb
+from google.protobuf.message import Message
 
+from ptrace_proto import ptrace_pb2 as pb
 from ptraced import __version__
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
@@ -22,8 +23,7 @@ from ptraced.sessions import Sessions, realtime_offset
 from ptraced.source import now
 from ptraced.tracefs import Tracefs
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
+Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
 API_MINOR = 0
@@ -62,20 +62,12 @@ class Service:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The calls as a handler for grpc.Server.add_generic_rpc_handlers."""
-        unary = {
-            "GetServerInfo": (self.get_server_info, pb.GetServerInfoRequest),
-            "ListEvents": (self.list_events, pb.ListEventsRequest),
-            "DescribeEvents": (self.describe_events, pb.DescribeEventsRequest),
-            "ListSessions": (self.list_sessions, pb.ListSessionsRequest),
-            "StopSession": (self.stop_session, pb.StopSessionRequest),
-        }
         handlers = {
-            name: grpc.unary_unary_rpc_method_handler(
-                _reported(call),
-                request_deserializer=request.FromString,
-                response_serializer=lambda response: response.SerializeToString(),
-            )
-            for name, (call, request) in unary.items()
+            "GetServerInfo": _unary(self.get_server_info, pb.GetServerInfoRequest),
+            "ListEvents": _unary(self.list_events, pb.ListEventsRequest),
+            "DescribeEvents": _unary(self.describe_events, pb.DescribeEventsRequest),
+            "ListSessions": _unary(self.list_sessions, pb.ListSessionsRequest),
+            "StopSession": _unary(self.stop_session, pb.StopSessionRequest),
         }
         # Responses of Trace are serialized already.
         handlers["Trace"] = grpc.unary_stream_rpc_method_handler(
@@ -159,18 +151,22 @@ class Service:
             self._sessions.close(session)
 
 
-def _reported(
-    call: Callable[[Request, CallContext], Response],
-) -> Callable[[Request, CallContext], Response]:
+def _unary(
+    call: Callable[[Request, CallContext], Message], request: type[Request]
+) -> grpc.RpcMethodHandler:
     """A call whose TraceErrors become gRPC statuses with the same text."""
 
-    def reporting(request: Request, context: CallContext) -> Response:
+    def reporting(request: Request, context: CallContext) -> Message:
         try:
             return call(request, context)
         except TraceError as error:
             _abort(context, error)
 
-    return reporting
+    return grpc.unary_unary_rpc_method_handler(
+        reporting,
+        request_deserializer=request.FromString,
+        response_serializer=lambda response: response.SerializeToString(),
+    )
 
 
 def _abort(context: CallContext, error: TraceError) -> NoReturn:

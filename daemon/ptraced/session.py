@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ptrace_proto import ptrace_pb2 as pb
-
 from ptraced import wire
 from ptraced.rows import Rows
 from ptraced.samples import SampleDecoder
@@ -72,7 +71,7 @@ class Session:
         self._queued_bytes = 0
         self._mark = 0
         self._marked = 0
-        self._losses: dict[tuple[int, int, pb.LossStage.ValueType], _Range] = {}
+        self._losses: dict[tuple[int, int, pb.LossStage], _Range] = {}
         self._warnings: list[str] = []
         self._end: pb.End | None = None
         self._cancelled = False
@@ -104,7 +103,7 @@ class Session:
         schema_id: int,
         cpu: int,
         count: int,
-        stage: pb.LossStage.ValueType,
+        stage: pb.LossStage,
         between: tuple[int, int],
     ) -> None:
         """Count events that were lost before they got here, within a time range in ns."""
@@ -116,7 +115,7 @@ class Session:
         schema_id: int,
         cpu: int,
         count: int,
-        stage: pb.LossStage.ValueType,
+        stage: pb.LossStage,
         between: tuple[int, int],
     ) -> None:
         start, end = between
@@ -140,7 +139,7 @@ class Session:
             self._warnings.append(text)
             self._changed.notify()
 
-    def finish(self, reason: pb.EndReason.ValueType, text: str = "") -> None:
+    def finish(self, reason: pb.EndReason, text: str = "") -> None:
         """End the stream behind all that is queued; the first reason stands."""
         with self._changed:
             if self._end is None:

@@ -119,7 +119,7 @@ class Sessions:
             raise NotFound(f"error: no session {log.printable(session_id)}")
         self._finish(opened.session, pb.END_REASON_STOPPED)
 
-    def _finish(self, session: Session, reason: pb.EndReason.ValueType, text: str = "") -> None:
+    def _finish(self, session: Session, reason: pb.EndReason, text: str = "") -> None:
         self._reader.unsubscribe(session)
         session.finish(reason, text)
 

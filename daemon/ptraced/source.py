@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from ptraced import bpf_maps, perf_event
 from ptraced.bpf_maps import Map
 from ptraced.bpf_object import BpfObject
 from ptraced.layout import RowLayout
+from ptraced.loss_counts import LossCounts, LostEvents
 from ptraced.program import ModulePlan, fill_scope
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import is_alive, online_cpus, possible_cpus
@@ -37,15 +36,6 @@ class RingOptions:
 _PAGES_MIN = 16
 
 
-@dataclass(frozen=True, slots=True)
-class LostEvents:
-    """Submits that failed on a CPU since they were last asked for."""
-
-    event: int
-    cpu: int
-    count: int
-
-
 class Source:
     """The kernel side of one ModulePlan, from load to close.
 
@@ -62,7 +52,6 @@ class Source:
         self.rings: list[perf_event.Ring] = []
         self._programs: list[int] = []
         self._attachments: list[int] = []
-        self._cpus = possible_cpus()
         self._resources = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -95,15 +84,7 @@ class Source:
 
     def lost(self) -> list[LostEvents]:
         """Failed submits since the last call, by event and CPU."""
-        now = self._lost.copy()
-        if (now == self._lost_before).all():
-            return []
-        difference = now - self._lost_before
-        self._lost_before = now
-        return [
-            LostEvents(int(slot) // self._cpus, int(slot) % self._cpus, int(difference[slot]))
-            for slot in difference.nonzero()[0]
-        ]
+        return self._loss_counts.new()
 
     def skipped(self) -> list[tuple[int, int]]:
         """(event, runs) that the kernel skipped since the last call."""
@@ -123,7 +104,10 @@ class Source:
         )
 
     def close(self) -> None:
-        """Release rings, probes, programs and maps; waits a grace period per probe."""
+        """Release rings, probes, programs and maps; waits a grace period per probe.
+
+        The memory shared with the kernel goes with the last reference to this source.
+        """
         self._resources.close()
 
     def _make_maps(self, compiled: BpfObject) -> None:
@@ -131,18 +115,8 @@ class Source:
         for name, spec in compiled.maps.items():
             self._maps[name] = Map(name, spec)
             self._resources.callback(self._maps[name].close)
-        self._enabled = self._mapped("enabled")
-        self._lost = np.frombuffer(self._mapped("lost"), np.uint64)
-        self._resources.callback(self._forget_arrays)
-        self._lost_before = self._lost.copy()
-
-    def _mapped(self, name: str) -> mmap.mmap:
-        return self._maps[name].mapped()
-
-    def _forget_arrays(self) -> None:
-        # The mapping goes with its last user, and the map with the mapping.
-        self._lost = self._lost_before = np.zeros(0, np.uint64)
-        self._enabled.close()
+        self._enabled = self._maps["enabled"].mapped()
+        self._loss_counts = LossCounts(self._maps["lost"].mapped(), possible_cpus())
 
     def _open_rings(self, options: RingOptions) -> None:
         self.pages = options.pages
@@ -170,14 +144,14 @@ class Source:
     def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:
         descriptors = {name: map_.fd for name, map_ in self._maps.items()}
         loaded = {}
-        for name, program in compiled.programs.items():
-            loaded[name] = bpf_maps.load_tracepoint_program(name, program.linked(descriptors))
+        for name, code in compiled.programs.items():
+            loaded[name] = bpf_maps.load_tracepoint_program(name, code.linked(descriptors))
             self._resources.callback(os.close, loaded[name])
         scope = self.plan.scope
         if scope.has_tasks:
             # First those that follow children: none may slip through in between.
             self._hang(loaded["follow_newtask"], tracefs.format("task", "task_newtask").id)
-            self._hang(loaded["follow_exit"], tracefs.format("sched", "sched_process_exit").id)
+            self._hang(loaded["follow_free"], tracefs.format("sched", "sched_process_free").id)
         fill_scope(scope, self._maps)
         self._attach_dispatchers(loaded, tracefs)
         for number, event in enumerate(self.plan.events):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from processes import Daemon
+
+# Seconds after which a wait is in vain: far more than anything takes.
+_NEVER = 120.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,9 @@ def resident_bytes(daemon: Daemon) -> int:
     raise AssertionError("no VmRSS")
 
 
-def wait_until(holds: object, what: str) -> None:
-    """Look at a condition until it holds; the test runner's time limit ends a wait in vain."""
-    assert callable(holds), what
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Look at a condition until it holds, and fail where it never does."""
+    deadline = time.monotonic() + _NEVER
     while not holds():
+        assert time.monotonic() < deadline, f"in vain: {what}"
         os.sched_yield()

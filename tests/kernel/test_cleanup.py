@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import Calls, Daemon
-from leftovers import bpf_programs, holdings, resident_bytes, wait_until
+from leftovers import bpf_programs, holdings, programs_of, resident_bytes, wait_until
+from processes import Calls, Daemon
 from streams import GETPPID, read_to_end, trace_while
 
 from ptrace_proto import ptrace_pb2 as pb
@@ -24,10 +24,9 @@ def settled(own_daemon: Callable[..., Daemon]) -> Iterator[Daemon]:
     daemon = own_daemon()
     with daemon.connect() as host:
         trace_while(host, REQUEST, lambda: None)
-    wait_until(lambda: not bpf_programs(), "programs of the first session are gone")
+    wait_until(lambda: not programs_of(daemon), "programs of the first session are gone")
     before = holdings(daemon)
     yield daemon
-    wait_until(lambda: not bpf_programs(), "programs are gone")
     wait_until(lambda: holdings(daemon) == before, f"{before} is held again")
 
 
@@ -59,7 +58,7 @@ def test_a_client_that_is_killed(settled: Daemon) -> None:
     )
     assert client.stdout is not None
     assert client.stdout.readline() == "here\n"
-    assert bpf_programs()
+    assert programs_of(settled)
     client.send_signal(signal.SIGKILL)
     client.wait()
     client.stdout.close()
@@ -75,19 +74,21 @@ def test_a_request_that_is_refused_halfway(settled: Daemon) -> None:
 def test_a_daemon_that_is_told_to_stop(own_daemon: Callable[..., Daemon]) -> None:
     daemon = own_daemon()
     with daemon.connect() as host, host.open(REQUEST) as stream:
-        assert bpf_programs()
+        programs = programs_of(daemon)
+        assert programs
         daemon.process.send_signal(signal.SIGTERM)
         read_to_end(stream)
     assert daemon.stop() == 0
-    assert not bpf_programs()
+    assert not programs & bpf_programs()
 
 
 def test_a_daemon_that_is_killed(own_daemon: Callable[..., Daemon]) -> None:
     daemon = own_daemon()
     with daemon.connect() as host, host.open(REQUEST):
-        assert bpf_programs()
+        programs = programs_of(daemon)
+        assert programs
         daemon.stop(signal.SIGKILL)
-    wait_until(lambda: not bpf_programs(), "the kernel dropped the programs")
+    wait_until(lambda: not programs & bpf_programs(), "the kernel dropped the programs")
 
 
 def test_a_thousand_sessions_leave_nothing(settled: Daemon, calls: Callable[..., Calls]) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Calls, Daemon
+from processes import Calls, Daemon
 from streams import events, read_to_end
 
 from ptrace_proto import ptrace_pb2 as pb

@@ -6,10 +6,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Calls, Daemon
-from leftovers import bpf_programs, wait_until
+import pytest
+from leftovers import programs_of, wait_until
+from processes import Calls, Daemon
 from streams import GETPPID, Total, read_to_end
 
+from ptrace_client.errors import ClientError
+from ptrace_client.stream import Stream
 from ptrace_proto import ptrace_pb2 as pb
 
 
@@ -27,7 +30,7 @@ def test_equal_requests_share_one_program_and_each_gets_every_event(
         streams = [
             host.open(pb.TraceRequest(selectors=[selectors[number % 2]])) for number in range(4)
         ]
-        assert len(bpf_programs()) == 1
+        assert len(programs_of(daemon)) == 1
         program.make()
         totals = []
         for stream in streams:
@@ -36,7 +39,7 @@ def test_equal_requests_share_one_program_and_each_gets_every_event(
             stream.cancel()
 
     assert [total.delivered[1] for total in totals] == [10_000] * 4
-    wait_until(lambda: not bpf_programs(), "the last user took the program down")
+    wait_until(lambda: not programs_of(daemon), "the last user took the program down")
 
 
 def test_a_session_gets_nothing_from_before_it_began(
@@ -54,6 +57,32 @@ def test_a_session_gets_nothing_from_before_it_began(
             assert read_to_end(late).delivered.total() == 7_000
         early.stop()
         assert read_to_end(early).delivered.total() == 12_000
+
+
+def test_more_programs_than_a_tracepoint_takes_are_refused_with_the_reason(
+    own_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = own_daemon()
+    streams: list[Stream] = []
+    with daemon.connect() as host:
+
+        def add(number: int) -> None:
+            selector = f"{GETPPID}/common_pid=={number}/"
+            streams.append(host.open(pb.TraceRequest(selectors=[selector], buffer_pages=16)))
+
+        for number in range(64):
+            add(number)
+        with pytest.raises(ClientError) as error:
+            add(64)
+        # One that asks for what another has shares its program.
+        add(0)
+        for stream in streams:
+            stream.cancel()
+
+    assert str(error.value) == (
+        f"error: the kernel runs at most 64 programs on a tracepoint, and {GETPPID} has them; "
+        "sessions that ask for the same share one"
+    )
 
 
 def test_a_hundred_sessions_at_once(daemon: Daemon, calls: Callable[..., Calls]) -> None:
@@ -89,9 +118,9 @@ def test_perf_sees_every_event_while_we_trace_a_part_of_them(
     with daemon.connect() as host, host.open(request):
         # WHEN perf counts and records the same tracepoint
         data = tmp_path / "perf.data"
+        record = f"perf record -q -o {data} -m 512 -e {GETPPID} -p {program.pid}"
         perf = subprocess.Popen(
-            ["perf", "record", "-q", "-o", data, "-m", "512", "-e", GETPPID]
-            + ["-p", str(program.pid), "--control", f"fd:{0},{1}", "-D", "-1"],
+            [*record.split(), "-D", "-1", "--control", "fd:0,1"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -102,6 +131,8 @@ def test_perf_sees_every_event_while_we_trace_a_part_of_them(
         assert perf.stdout.readline().startswith(b"ack")
         program.make()
         program.end()
+        # Its control pipe stays open meanwhile: perf takes the end of it for an error.
+        assert perf.wait() == 0
         perf.communicate()
     # THEN it has all of them
     lines = subprocess.run(

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from conftest import Calls, Daemon
+from processes import Calls, Daemon
 from streams import GETPPID, Total, events, read_to_end, trace_while
 
 from ptrace_client.errors import ClientError

@@ -1,55 +1,85 @@
 """What the daemon delivers of a workload is what `perf script` prints of the same run.
 
-Both record the whole system meanwhile; compared is what happened in the tasks of the
-workload, event by event and task by task, in order.
+Both record the same processes; compared is what happened in the tasks of the workload,
+event by event and task by task, in order.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
-import perfdata
 import pytest
-from conftest import Daemon
+from processes import Daemon
 from streams import events, read_to_end
-from test_print_parity import COMPARED, NEED_NOT_FIRE, print_with_perf
+from test_print_parity import COMPARED, NEED_NOT_FIRE
 
 from ptrace_client.printing import Printer
 from ptrace_proto import ptrace_pb2 as pb
 
 # What fires in interrupts too, at moments when another program may run on that CPU
-# for which the kernel then skips ours: seen in part only.
-_IN_INTERRUPTS = ("irq:", "timer:", "ipi:", "rcu:", "workqueue:", "net:", "skb:", "block:")
-EVENTS = sorted(event for event in COMPARED if not event.startswith(_IN_INTERRUPTS))
+# for which the kernel then skips ours: seen in part only. And what comes after the exit.
+_APART = (
+    "irq:",
+    "timer:",
+    "ipi:",
+    "rcu:",
+    "workqueue:",
+    "net:",
+    "skb:",
+    "block:",
+    "mmap:exit_mmap",
+)
+# Up to the file system, and to where the scheduler puts a task.
+MAY_NOT_FIRE = NEED_NOT_FIRE | {"sched:sched_migrate_task"}
+EVENTS = sorted(event for event in COMPARED if not event.startswith(_APART))
 
-# (event, thread id) -> the texts of its events, in order
-Texts = dict[tuple[str, int], list[str]]
+_LINE = re.compile(r"\s*(-?\d+)\s+(\d+)\.(\d{9}):\s+(\w+:\w+): ?(.*)")
+
+# (event, thread id) -> time, by the clock of the side, and text of its events, in order
+Texts = dict[tuple[str, int], list[tuple[int, str]]]
+EXEC = "sched:sched_process_exec"
 
 
 @pytest.fixture(scope="module")
-def both(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Texts, set[int]]:
-    """Our texts, perf's, and the threads of the workload."""
+def both(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Texts]:
+    """Our texts and perf's, of the threads of the workload since it was executed."""
     directory = tmp_path_factory.mktemp("parity")
     data = directory / "perf.data"
     activity = Path(__file__).with_name("activity.py")
+    events_list = ",".join(EVENTS)
+    record = ["perf", "record", "-q", "-m", "1024", "-o", str(data), "-e", events_list]
+    # A shell that waits to become perf: its children are followed from the start.
+    shell = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            'read go; exec "$@"',
+            "sh",
+            *record,
+            "--",
+            sys.executable,
+            activity,
+            directory,
+        ],
+        stdin=subprocess.PIPE,
+    )
     request = pb.TraceRequest(
-        selectors=[",".join(EVENTS)], print_formats=True, buffer_pages=4096, label="parity"
+        selectors=[events_list],
+        scope=pb.Scope(pids=[shell.pid]),
+        print_formats=True,
+        buffer_pages=2048,
     )
     with daemon.connect() as host, host.open(request) as stream:
-        subprocess.run(
-            ["perf", "record", "-q", "-a", "-m", "4096", "-o", data, "-e", ",".join(EVENTS)]
-            + ["--", sys.executable, activity, directory],
-            check=True,
-            capture_output=True,
-        )
+        shell.communicate(b"go\n")
         stream.stop()
         total = read_to_end(stream)
         assert not [loss for loss in total.losses if loss.stage != pb.LOSS_STAGE_SKIPPED]
         ours = _ours(events(stream, total), stream.started.schemas)
-    return ours, *_theirs(data)
+    return _of_workload(ours), _of_workload(_theirs(data))
 
 
 def _ours(found: list[dict[str, object]], schemas: list[pb.EventSchema]) -> Texts:
@@ -57,43 +87,65 @@ def _ours(found: list[dict[str, object]], schemas: list[pb.EventSchema]) -> Text
     texts = defaultdict(list)
     for event in found:
         name, tid = str(event["_event"]), int(str(event["_tid"]))
-        texts[name, tid].append(printers[name].fields_text(event))
+        texts[name, tid].append((int(str(event["_time"])), printers[name].fields_text(event)))
     return texts
 
 
-def _theirs(data: Path) -> tuple[Texts, set[int]]:
-    printed, _ = print_with_perf(data)
-    tids = defaultdict(list)
-    for sample in perfdata.samples(data):
-        tids[sample.time, sample.cpu].append(sample.tid)
+def _theirs(data: Path) -> Texts:
+    command = ["perf", "script", "--ns", "--kallsyms", "/dev/null", "-F", "tid,time,event,trace"]
+    printed = subprocess.run([*command, "-i", data], check=True, capture_output=True, text=True)
     texts = defaultdict(list)
-    for name, lines in printed.items():
-        for time, cpu, text in sorted(lines):
-            texts[name, tids[time, cpu][0]].append(text)
-    return texts, _workload(texts)
+    for line in printed.stdout.splitlines():
+        match = _LINE.fullmatch(line)
+        assert match, line
+        tid, second, rest, name, text = match.groups()
+        texts[name, int(tid)].append((int(second + rest), text))
+    return texts
 
 
-def _workload(texts: Texts) -> set[int]:
-    """The tasks that the workload made, from what perf saw of their making."""
-    return {
-        int(text.split("pid=")[1].split()[0])
-        for (name, _), found in texts.items()
-        if name == "task:task_newtask"
-        for text in found
-        if "comm=python" in text or "comm=perf" in text
+def _of_workload(texts: Texts) -> Texts:
+    """What happened in the process that runs the activity, and in all that it made.
+
+    perf records from when it executes the workload until a task says that it exits; we
+    before and after that.
+    """
+    ((first, start),) = {
+        (tid, time)
+        for (name, tid), lines in texts.items()
+        if name == EXEC
+        for time, text in lines
+        if f"filename={sys.executable} " in text
     }
+    tasks = {first}
+    while True:
+        children = {
+            int(text.split()[0].removeprefix("pid="))
+            for tid in tasks
+            for _, text in texts.get(("task:task_newtask", tid), [])
+        }
+        if children <= tasks:
+            break
+        tasks |= children
+    found: Texts = defaultdict(list)
+    for (name, tid), lines in texts.items():
+        if tid in tasks:
+            ((end, _),) = texts["sched:sched_process_exit", tid]
+            for time, text in lines:
+                if start <= time <= end:
+                    found[name, tid].append((time, text))
+    return dict(found)
+
+
+def _texts(of: Texts, event: str) -> dict[int, list[str]]:
+    return {tid: [text for _, text in lines] for (name, tid), lines in of.items() if name == event}
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_values_are_those_that_perf_prints(both: tuple[Texts, Texts, set[int]], event: str) -> None:
-    ours, theirs, workload = both
-    compared = 0
-    for tid in workload:
-        assert ours.get((event, tid), []) == theirs.get((event, tid), [])
-        compared += len(theirs.get((event, tid), []))
-    assert compared or event in NEED_NOT_FIRE
+def test_values_are_those_that_perf_prints(both: tuple[Texts, Texts], event: str) -> None:
+    ours, theirs = (_texts(side, event) for side in both)
+    assert ours == theirs
+    assert ours or event in MAY_NOT_FIRE
 
 
-def test_forty_events_were_compared(both: tuple[Texts, Texts, set[int]]) -> None:
-    _, theirs, workload = both
-    assert len({event for event, tid in theirs if tid in workload}) >= 40
+def test_forty_events_were_compared(both: tuple[Texts, Texts]) -> None:
+    assert len({event for event, _ in both[1]}) >= 40

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Calls, Daemon
+from processes import Calls, Daemon
 from streams import GETPPID, events, read_to_end, trace_while
 
 from ptrace_client.errors import ClientError

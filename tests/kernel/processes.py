@@ -1,0 +1,90 @@
+"""The daemon as a process, and a program whose events can be counted."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from ptrace_client.host import Host, connect
+
+
+class Daemon:
+    """A ptraced process that serves until `stop`."""
+
+    def __init__(
+        self, directory: Path, *arguments: str, config: str = "", prefix: tuple[str, ...] = ()
+    ):
+        self.socket = directory / "ptraced.sock"
+        file = directory / "ptraced.toml"
+        file.write_text(
+            f'[server]\nsocket_mode = "0666"\nstate_dir = "{directory}/state"\n{config}'
+        )
+        self.log = directory / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *prefix,
+                    sys.executable,
+                    "-m",
+                    "ptraced.cli",
+                    "--config",
+                    str(file),
+                    "--socket",
+                    str(self.socket),
+                    *arguments,
+                ],
+                stderr=log,
+            )
+        self._wait_until_served()
+
+    def _wait_until_served(self) -> None:
+        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
+            ready = grpc.channel_ready_future(channel)
+            while True:
+                try:
+                    return ready.result(timeout=0.1)
+                except grpc.FutureTimeoutError:
+                    if self.process.poll() is not None:
+                        pytest.fail(f"ptraced ended: {self.log.read_text()}")
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def connect(self) -> Host:
+        return connect(socket=self.socket)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+class Calls:
+    """The program of calls.c, started and waiting for `make`."""
+
+    def __init__(self, binary: Path, count: int, cpu: int) -> None:
+        self.process = subprocess.Popen(
+            [binary, str(count), str(cpu)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.pid = int(self.process.stdout.readline())
+
+    def make(self) -> None:
+        """Make the calls, and return when the last one has been made."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+
+    def end(self) -> None:
+        self.process.communicate()
