@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-import inspect
-import textwrap
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ptrace_client.event import DERIVED_COLUMNS
+from ptrace_client.source import definition
 from ptrace_proto import ptrace_pb2 as pb
 
 # Names by which code reaches its own variables without naming them.
@@ -76,7 +75,7 @@ _Recognizer = Callable[[ast.AST, str, types.FunctionType], _Read | None]
 def _reads(handler: object, recognize: _Recognizer) -> Reads:
     if not isinstance(handler, types.FunctionType) or hasattr(handler, "__wrapped__"):
         return ALL
-    node = _definition(handler)
+    node = definition(handler)
     if node is None:
         return ALL
     parameters = [*node.args.posonlyargs, *node.args.args]
@@ -86,45 +85,6 @@ def _reads(handler: object, recognize: _Recognizer) -> Reads:
         return Reads(frozenset(_walk(handler, node, parameters[0].arg, recognize)))
     except _EscapeError:
         return ALL
-
-
-def _definition(handler: types.FunctionType) -> ast.FunctionDef | ast.Lambda | None:
-    """Return the function's syntax tree, if its source can be had and is what really runs."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(handler)))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.Lambda) and _compiles_to(node, handler.__code__):
-            decorated = isinstance(node, ast.FunctionDef) and bool(node.decorator_list)
-            return None if decorated else node
-    return None
-
-
-def _compiles_to(node: ast.FunctionDef | ast.Lambda, code: types.CodeType) -> bool:
-    """Return whether the node is the source of `code`: files change while they run."""
-    try:
-        if isinstance(node, ast.Lambda):
-            outer = compile(ast.Expression(node), "", "eval", dont_inherit=True)
-        else:
-            outer = compile(ast.Module([node], []), "", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return False
-    return any(_same(inner, code) for inner in outer.co_consts)
-
-
-def _same(one: object, other: object) -> bool:
-    if not isinstance(one, types.CodeType) or not isinstance(other, types.CodeType):
-        return type(one) is type(other) and one == other
-    return (
-        one.co_code == other.co_code
-        and one.co_names == other.co_names
-        and one.co_varnames == other.co_varnames
-        and one.co_freevars == other.co_freevars
-        and one.co_cellvars == other.co_cellvars
-        and len(one.co_consts) == len(other.co_consts)
-        and all(map(_same, one.co_consts, other.co_consts))
-    )
 
 
 def _walk(

@@ -172,6 +172,21 @@ def test_a_builtin_of_the_scripts_own_is_not_trusted(load: Loader) -> None:
     assert event_reads(module.handler) == ALL
 
 
+@pytest.mark.parametrize(
+    ("head", "statement", "names"),
+    [
+        ("import time", "time.sleep(event.pid)", "pid"),
+        ("import math as m", "m.hypot(event.pid, event.prio)", "pid prio"),
+        ("from os import path", "path.join(event.comm)", "comm"),
+    ],
+)
+def test_methods_of_imported_modules_hide_nothing(
+    load: Loader, head: str, statement: str, names: str
+) -> None:
+    module = load(f"{head}\ndef handler(event):\n    {statement}\n")
+    assert event_reads(module.handler) == Reads(frozenset(names.split()))
+
+
 def test_what_is_no_plain_function_gets_every_field(load: Loader) -> None:
     module = load(
         "import functools\n"
