@@ -58,6 +58,12 @@ def programs_of(daemon: Daemon) -> set[int]:
     return found
 
 
+def children_of(pid: int) -> list[int]:
+    """Processes that any thread of `pid` started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
 def resident_bytes(daemon: Daemon) -> int:
     for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):

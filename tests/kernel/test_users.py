@@ -16,7 +16,7 @@ from commandline import (
     ptrace_client,
     wait_for_session,
 )
-from leftovers import wait_until
+from leftovers import children_of, wait_until
 from processes import Daemon
 from streams import GETPPID
 
@@ -61,12 +61,6 @@ def daemon(folder: Path) -> Iterator[Daemon]:
 def status_of(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return dict(line.split(":\t", 1) for line in lines)
-
-
-def children_of(pid: int) -> list[int]:
-    """Processes that any thread of `pid` started."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def test_the_daemon_and_its_processes_have_three_capabilities_and_no_root(daemon: Daemon) -> None:
