@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -43,7 +44,7 @@ class Daemon:
         self._wait_until_served()
 
     def _wait_until_served(self) -> None:
-        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
+        with grpc.insecure_channel(f"unix:{quote(str(self.socket))}") as channel:
             ready = grpc.channel_ready_future(channel)
             while True:
                 try:
