@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice, repeat
 from operator import itemgetter, length_hint
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ptrace_client.errors import ClientError
 from ptrace_client.event_decoder import EventDecoder
+from ptrace_client.fusing import Fused, fuse
 from ptrace_client.losses import Losses
 from ptrace_client.order import Merger
 from ptrace_client.script import Binding, Callback
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 _CHUNK: Final = 256
 
 _time = itemgetter(0)
+
+
+class _Target(NamedTuple):
+    """Where the events of a schema go: to the handler, or faster to what it was fused into."""
+
+    decoder: EventDecoder
+    handler: Callback
+    fused: Fused | None
 
 
 class Dispatcher:
@@ -56,7 +65,7 @@ class Dispatcher:
         single = [binding for binding in bindings if not binding.is_batch]
         self._merger = Merger() if order or len(single) > 1 else None
         self._known = {schema.id for schema in started.schemas}
-        self._events: dict[int, tuple[EventDecoder, Callback]] = {}
+        self._events: dict[int, _Target] = {}
         self._batches: dict[int, tuple[BatchDecoder, Callback]] = {}
         # Sentences for the user about the events of this stream.
         self.warnings: list[str] = []
@@ -64,7 +73,8 @@ class Dispatcher:
         for binding in single:
             decoder = EventDecoder(binding.schema, offset, self._columns(binding))
             self.warnings += decoder.warnings
-            self._events[binding.schema.id] = decoder, binding.handler
+            fused = self._fuse(binding, decoder, offset)
+            self._events[binding.schema.id] = _Target(decoder, binding.handler, fused)
         for binding in bindings:
             if binding.is_batch:
                 self._add_batch_handler(binding, offset)
@@ -107,6 +117,12 @@ class Dispatcher:
         decoder = BatchDecoder(binding.schema, realtime_offset)
         self._batches[binding.schema.id] = decoder, binding.handler
 
+    def _fuse(self, binding: Binding, decoder: EventDecoder, offset: int) -> Fused | None:
+        # All columns are for a handler that may do with an event what is not seen in its source.
+        if self._merger is not None or binding.columns is None:
+            return None
+        return fuse(binding.handler, binding.schema, decoder.layout, offset)
+
     def _columns(self, binding: Binding) -> Collection[str] | None:
         if self._merger is None or binding.columns is None:
             return binding.columns
@@ -119,28 +135,33 @@ class Dispatcher:
 
     def _batch(self, batch: pb.Batch) -> None:
         if batch.schema_id in self._events:
-            decoder, handler = self._events[batch.schema_id]
-            rows = decoder.layout.rows(batch)
+            target = self._events[batch.schema_id]
+            rows = target.decoder.layout.rows(batch)
             if self._merger is None:
-                self._deliver(handler, rows, decoder.events(batch.cpu, rows), batch.count)
+                self._deliver(target, rows, batch)
                 return
             kept = list(rows)
-            events = decoder.events(batch.cpu, iter(kept))
-            self._merger.add(zip(map(_time, kept), repeat(handler), events))
+            events = target.decoder.events(batch.cpu, iter(kept))
+            self._merger.add(zip(map(_time, kept), repeat(target.handler), events))
         elif batch.schema_id in self._batches:
             self._deliver_batch(batch)
         elif batch.schema_id not in self._known:
             raise ClientError(f"the server sent a batch of unknown schema {batch.schema_id}", 1)
 
-    def _deliver(
-        self, handler: Callback, rows: Iterator[Any], events: Iterator[Any], count: int
-    ) -> None:
-        """Call `handler` for `events`, which are made of `rows`, and go on after exceptions."""
-        end = count - min(count, self._left)
+    def _deliver(self, target: _Target, rows: Iterator[Any], batch: pb.Batch) -> None:
+        """Handle the events that are in `rows`, those of `batch`, and go on after exceptions."""
+        handler, fused, cpu = target.handler, target.fused, batch.cpu
+        events = target.decoder.events(cpu, rows)
+        end = batch.count - min(batch.count, self._left)
         while (left := length_hint(rows)) > end:
+            size = min(_CHUNK, left - end)
             try:
-                for event in islice(events, min(_CHUNK, left - end)):
-                    handler(event)
+                # Called from here both ways: a handler sees as much room on the stack.
+                if fused is not None:
+                    fused(islice(rows, size), cpu)
+                else:
+                    for event in islice(events, size):
+                        handler(event)
             except Exception as error:
                 self._errors.record(error)
             finally:

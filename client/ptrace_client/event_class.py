@@ -52,7 +52,7 @@ def event_class(schema: pb.EventSchema, layout: RowLayout, realtime_offset: int)
     )
     kind.readers["_cpu"] = lambda event: event._cpu
     kind.warnings += _collisions(schema, getters)
-    namespace = {name: getter for name, getter in getters.items() if not _is_taken(name)}
+    namespace = {name: getter for name, getter in getters.items() if not is_taken(name)}
     return _generate(PerfEvent, {"__ptrace__": kind, **namespace})
 
 
@@ -69,11 +69,11 @@ def _collisions(schema: pb.EventSchema, getters: dict[str, Any]) -> list[str]:
         f"{event} has a field {name!r}, which as an attribute is something else: "
         f"read it as event[{name!r}]"
         for name in getters
-        if _is_taken(name)
+        if is_taken(name)
     ]
 
 
-def _is_taken(name: str) -> bool:
+def is_taken(name: str) -> bool:
     """Return whether an attribute of this name must stay what it is."""
     if name in _TUPLE_METHODS:
         return False
