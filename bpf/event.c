@@ -23,6 +23,9 @@ int event_@N@(void *ctx)
 #endif
 @COPY@
 	if (rows.perf_submit(ctx, row, end))
-		count_lost(@N@);
+		goto lost;
+	return 1;
+lost:
+	count_lost(@N@);
 	return 1;
 }

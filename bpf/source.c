@@ -18,10 +18,6 @@ struct scratch {
 };
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 
-// Longest dynamic data of one record: a record has at most
-// PERF_MAX_TRACE_SIZE (8192) bytes, its header included.
-#define DYNAMIC_MAX 8191
-
 static __always_inline bool is_enabled(void)
 {
 	u32 zero = 0;
@@ -46,7 +42,7 @@ static __always_inline void count_lost(u32 event)
 static __always_inline u32 copy_dynamic(void *ctx, u32 locator, u32 from, u8 *row,
 					u32 base, u32 column, u32 end)
 {
-	u32 length = locator >> 16 & DYNAMIC_MAX;
+	u32 length = locator >> 16 & @DYNAMIC_MAX@;
 	u32 start = from + (locator & 0xffff);
 
 	*(u32 *)(row + column) = end - base;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,6 @@ from ptraced.tracefs import Tracefs
 
 # Sources that may wait for their take-down at once.
 _CLOSING_MAX = 16
-# BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c.
-_PROGRAMS_MAX = 64
 
 
 @dataclass(slots=True)
@@ -118,24 +115,18 @@ class Hub:
                 f"a simpler filter may pass\n{_last_lines(error.log)}"
             ) from error
         except OSError as error:
-            raise Unavailable(_refusal(error, plan, options)) from error
+            raise Unavailable(_refusal(error, options)) from error
 
 
 def _last_lines(log: str) -> str:
     return "\n".join(f"  {line}" for line in log.strip().splitlines()[-4:])
 
 
-def _refusal(error: OSError, plan: ModulePlan, options: RingOptions) -> str:
+def _refusal(error: OSError, options: RingOptions) -> str:
     if isinstance(error, PermissionError):
         return (
             "error: the kernel does not permit it: ptraced needs CAP_BPF, CAP_PERFMON and "
             "CAP_DAC_READ_SEARCH, and to lock memory for a buffer of "
             f"{options.pages} pages per CPU (ulimit -l)"
-        )
-    if error.errno == errno.E2BIG:
-        events = ", ".join(f"{event.format.system}:{event.format.name}" for event in plan.events)
-        return (
-            f"error: the kernel runs at most {_PROGRAMS_MAX} programs on a tracepoint, and "
-            f"{events} has them; sessions that ask for the same share one"
         )
     return f"error: the kernel refused to trace: {error.strerror}"

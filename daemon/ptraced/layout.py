@@ -23,6 +23,11 @@ TAG_BYTES = 8
 _LOCATOR_BYTES = 8
 
 
+# In the kernel's records, but where a BPF program gets those the kernel has put the
+# address of its registers (perf_trace_run_bpf_submit, include/trace/perf.h). They are 0.
+UNKNOWN_COLUMNS = frozenset(("common_flags", "common_preempt_count"))
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a row; offset and size in bytes. `field` is None for common columns."""

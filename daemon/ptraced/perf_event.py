@@ -28,8 +28,12 @@ _DATA_TAIL = 1032
 _u64 = struct.Struct("@Q")
 
 
-def _attr(type_: int, config: int, sample_type: int, flags: int, wakeup: int) -> bytes:
-    fields = struct.pack("<IIQQQQQI", type_, _ATTR_SIZE, config, 1, sample_type, 0, flags, wakeup)
+def _attr(
+    type_: int, config: int, flags: int, period: int = 0, sample_type: int = 0, wakeup: int = 0
+) -> bytes:
+    fields = struct.pack(
+        "<IIQQQQQI", type_, _ATTR_SIZE, config, period, sample_type, 0, flags, wakeup
+    )
     return fields.ljust(_ATTR_SIZE, b"\0")
 
 
@@ -37,11 +41,11 @@ def attach_tracepoint(tracepoint_id: int, program: int, cpu: int) -> int:
     """Run `program` at every hit of a tracepoint, on all CPUs, until the descriptor is closed.
 
     `cpu` only has to be online: a BPF program hangs on the tracepoint itself. The
-    event as such stays disabled, or the kernel would also prepare a sample per hit
-    for a ring that it does not have. Closing waits for an RCU grace period, tens
-    of milliseconds.
+    event as such stays disabled and has no period, or the kernel would also prepare
+    a sample per hit for a ring that it does not have. Closing waits for an RCU grace
+    period, tens of milliseconds.
     """
-    attr = _attr(_TYPE_TRACEPOINT, tracepoint_id, _SAMPLE_RAW, _FLAG_DISABLED, 1)
+    attr = _attr(_TYPE_TRACEPOINT, tracepoint_id, _FLAG_DISABLED)
     fd = syscalls.perf_event_open(attr, -1, cpu, _OPEN_FD_CLOEXEC)
     try:
         fcntl.ioctl(fd, _IOC_SET_BPF, program)
@@ -60,7 +64,7 @@ class Ring:
 
     def __init__(self, cpu: int, pages: int, watermark: int) -> None:
         flags, wakeup = (_FLAG_WATERMARK, watermark) if watermark else (0, 1)
-        attr = _attr(_TYPE_SOFTWARE, _COUNT_SW_BPF_OUTPUT, _SAMPLE_RAW, flags, wakeup)
+        attr = _attr(_TYPE_SOFTWARE, _COUNT_SW_BPF_OUTPUT, flags, 1, _SAMPLE_RAW, wakeup)
         self.cpu = cpu
         self.size = pages * mmap.PAGESIZE
         self.fd = syscalls.perf_event_open(attr, -1, cpu, _OPEN_FD_CLOEXEC)

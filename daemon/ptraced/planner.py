@@ -10,7 +10,7 @@ from pathlib import Path
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
-from ptraced.layout import RowLayout, lay_out
+from ptraced.layout import UNKNOWN_COLUMNS, RowLayout, lay_out
 from ptraced.program import EventPlan, ModulePlan
 from ptraced.schema import event_schema
 from ptraced.scope import Scope, resolve_cpus, resolve_scope
@@ -53,6 +53,7 @@ def plan_session(
             f"error: {len(events)} events are selected, "
             f"at most {config.limits.events_per_session} may be in one session"
         )
+    _check_wake_ups(request, events)
     scope = resolve_scope(request.scope)
     layouts = _layouts(events, request.projections)
     schemas = [
@@ -151,6 +152,22 @@ def _event_cpus(event: SelectedEvent, scope: Scope) -> tuple[int, ...]:
 
 
 def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list[str]:
+    warnings = []
     if request.HasField("stacks") or any(event.stack for event in events):
-        return ["stacks are not captured by this version; events come without them"]
-    return []
+        warnings.append("stacks are not captured by this version; events come without them")
+    asked = {name for projection in request.projections for name in projection.fields}
+    unknown = sorted(asked & UNKNOWN_COLUMNS)
+    if unknown:
+        warnings.append(f"{' and '.join(unknown)} cannot be known to a BPF program and read as 0")
+    return warnings
+
+
+def _check_wake_ups(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> None:
+    """Refuse to wake the reader at every run of what wakes it."""
+    for event in events:
+        name = f"{event.format.system}:{event.format.name}"
+        if request.wake_every_event and name.startswith("irq_vectors:irq_work_"):
+            raise TraceError(
+                f"error: {name} with a watermark of 0: each event would cause the next one; "
+                "a watermark of 1 percent or more does"
+            )

@@ -24,7 +24,8 @@ from ptraced.tracefs import EventFormat, FormatField, Tracefs
 _BPF = Path(__file__).parent / "bpf"
 # The verifier allows 512 bytes of stack; filters want some of it.
 _STACK_ROW_MAX = 256
-_DYNAMIC_MAX = 8192
+# Dynamic data of one record: less than PERF_MAX_TRACE_SIZE, 8192 bytes.
+_DYNAMIC_MAX = 8191
 # Rows of different events are padded to one size in their shared ring up to this
 # many bytes: splitting equal rows is a hundred times cheaper than walking.
 _PADDED_MAX = 128
@@ -85,7 +86,8 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
             "source.c",
             CPUS=cpus,
             LOST_SLOTS=cpus * len(plan.events),
-            SCRATCH_BYTES=scratch + 2 * _DYNAMIC_MAX,
+            SCRATCH_BYTES=scratch + 2 * (_DYNAMIC_MAX + 1),
+            DYNAMIC_MAX=_DYNAMIC_MAX,
         ),
         _scope_text(plan.scope, tracefs),
         (_BPF / "filter.h").read_text(),
@@ -150,7 +152,7 @@ def _event_text(number: int, plan: ModulePlan) -> str:
         filter_text = filter_c.emit(event.filter, event.format, name)
     row_size = plan.padded_size or event.layout.row_size + base
     copies = [f"*(u64 *)row = {number};"] if base else []
-    copies += [_copy(column, base) for column in event.layout.columns]
+    copies += [_copy(column, base, row_size) for column in event.layout.columns]
     return _fill(
         "event.c",
         EVENT=f"{event.format.system}:{event.format.name}",
@@ -172,20 +174,22 @@ _COMMON_COPIES = {
 }
 
 
-def _copy(column: Column, base: int) -> str:
-    """The C statement that fills a column."""
+def _copy(column: Column, base: int, row_size: int) -> str:
+    """The C statements that fill a column."""
     at = base + column.offset
     field = column.field
     if field is None:
         return _COMMON_COPIES[column.name].format(at=at)
     if column.dynamic:
-        return _copy_dynamic(field, base, at)
+        return _copy_dynamic(field, base, at, row_size)
     return _copy_fixed(field, column.alignment, at)
 
 
-def _copy_dynamic(field: FormatField, base: int, at: int) -> str:
+def _copy_dynamic(field: FormatField, base: int, at: int, row_size: int) -> str:
     counted_from = field.offset + field.size if field.relative else 0
+    # A record has no more dynamic data than this; the verifier has to be told.
     return (
+        f"if (end > {row_size + _DYNAMIC_MAX}) goto lost; "
         f"end = copy_dynamic(ctx, *(u32 *)(ctx + {field.offset}), {counted_from}, "
         f"row, {base}, {at}, end);"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import time
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from ptraced import bpf_maps, perf_event
 from ptraced.bpf_maps import Map
 from ptraced.bpf_object import BpfObject
+from ptraced.errors import LimitExceeded, Unavailable
 from ptraced.layout import RowLayout
 from ptraced.loss_counts import LossCounts, LostEvents
 from ptraced.program import ModulePlan, fill_scope
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import is_alive, online_cpus, possible_cpus
-from ptraced.tracefs import Tracefs
+from ptraced.tracefs import EventFormat, Tracefs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class RingOptions:
     smaller: bool = False
 
 
+# BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c.
+_PROGRAMS_MAX = 64
 # Fewer pages are no use: better an error.
 _PAGES_MIN = 16
 
@@ -51,7 +55,6 @@ class Source:
         self.layouts: list[RowLayout] = [event.layout for event in plan.events]
         self.rings: list[perf_event.Ring] = []
         self._programs: list[int] = []
-        self._attachments: list[int] = []
         self._resources = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -150,8 +153,8 @@ class Source:
         scope = self.plan.scope
         if scope.has_tasks:
             # First those that follow children: none may slip through in between.
-            self._hang(loaded["follow_newtask"], tracefs.format("task", "task_newtask").id)
-            self._hang(loaded["follow_free"], tracefs.format("sched", "sched_process_free").id)
+            self._hang(loaded["follow_newtask"], tracefs.format("task", "task_newtask"))
+            self._hang(loaded["follow_free"], tracefs.format("sched", "sched_process_free"))
         fill_scope(scope, self._maps)
         self._attach_dispatchers(loaded, tracefs)
         for number, event in enumerate(self.plan.events):
@@ -159,7 +162,7 @@ class Source:
             self._programs.append(program)
             place = self.plan.dispatched.get(number)
             if place is None:
-                self._hang(program, event.format.id)
+                self._hang(program, event.format)
             else:
                 self._maps[f"syscall_{place.side}"].update(
                     place.number, program.to_bytes(4, "little")
@@ -167,11 +170,21 @@ class Source:
 
     def _attach_dispatchers(self, loaded: dict[str, int], tracefs: Tracefs) -> None:
         for side in sorted({place.side for place in self.plan.dispatched.values()}):
-            self._hang(loaded[f"dispatch_{side}"], tracefs.format("raw_syscalls", f"sys_{side}").id)
+            self._hang(loaded[f"dispatch_{side}"], tracefs.format("raw_syscalls", f"sys_{side}"))
 
-    def _hang(self, program: int, tracepoint_id: int) -> None:
-        fd = perf_event.attach_tracepoint(tracepoint_id, program, online_cpus()[0])
-        self._attachments.append(fd)
+    def _hang(self, program: int, format: EventFormat) -> None:
+        try:
+            fd = perf_event.attach_tracepoint(format.id, program, online_cpus()[0])
+        except OSError as error:
+            name = f"{format.system}:{format.name}"
+            if error.errno == errno.E2BIG:
+                raise LimitExceeded(
+                    f"error: the kernel runs at most {_PROGRAMS_MAX} programs on a tracepoint, "
+                    f"and {name} has them; sessions that ask for the same share one"
+                ) from None
+            raise Unavailable(
+                f"error: the kernel does not let {name} be traced: {error.strerror}"
+            ) from None
         self._resources.callback(os.close, fd)
 
     def _skipped_totals(self) -> Iterator[tuple[int, int]]:

@@ -27,35 +27,8 @@ _FUNCTIONS = {
     "umount2": "umount",
     "uname": "newuname",
 }
-# Calls that installed headers may be too old to know; the numbers are the same on all
-# architectures (scripts/syscall.tbl).
-_RECENT = {
-    name: number
-    for number, name in enumerate(
-        [
-            "cachestat",
-            "fchmodat2",
-            "map_shadow_stack",
-            "futex_wake",
-            "futex_wait",
-            "futex_requeue",
-            "statmount",
-            "listmount",
-            "lsm_get_self_attr",
-            "lsm_set_self_attr",
-            "lsm_list_modules",
-            "mseal",
-            "setxattrat",
-            "getxattrat",
-            "listxattrat",
-            "removexattrat",
-            "open_tree_attr",
-            "file_getattr",
-            "file_setattr",
-        ],
-        451,
-    )
-}
+# Calls that installed headers may be too old to know.
+_RECENT = Path(__file__).with_name("recent_syscalls.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +71,15 @@ def _numbers(headers: Path) -> dict[str, int]:
     )
     for place in places[arch == "arm64" :]:
         if place.exists():
-            known = {name: int(number) for name, number in _NUMBER.findall(place.read_text())}
-            return _RECENT | {_FUNCTIONS.get(name, name): known[name] for name in known}
+            known = _NUMBER.findall(place.read_text())
+            return _recent() | {_FUNCTIONS.get(name, name): int(number) for name, number in known}
     return {}
+
+
+def _recent() -> dict[str, int]:
+    lines = (line.split() for line in _RECENT.read_text().splitlines() if line[0] != "#")
+    machine = platform.machine()
+    return {name: int(number) for number, where, name in lines if where in ("all", machine)}
 
 
 def status_offset() -> int | None:
