@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ptraced import __version__, check, log, privileges
+from ptraced import __version__, check, config_values, log, privileges
 from ptraced.config import Config, load_config
 from ptraced.errors import TraceError
 
@@ -33,6 +33,11 @@ from ptraced.errors import TraceError
     help="Unix socket to serve on instead of the configured one.",
 )
 @click.option(
+    "--socket-mode",
+    metavar="MODE",
+    help="Permissions of the socket, such as 0660, instead of the configured ones.",
+)
+@click.option(
     "--embedded",
     is_flag=True,
     help="Serve one client: files stay beside the socket, which is the user's own; "
@@ -46,23 +51,38 @@ from ptraced.errors import TraceError
 )
 @click.version_option(__version__, "--version", "-V", prog_name="ptraced")
 def command(
-    config_file: Path | None, socket: Path | None, embedded: bool, only_check: bool
+    config_file: Path | None,
+    socket: Path | None,
+    socket_mode: str | None,
+    embedded: bool,
+    only_check: bool,
 ) -> None:
     """Serve kernel events to unprivileged clients."""
-    config = _configured(load_config(config_file), socket, embedded)
+    config = _configured(load_config(config_file), socket, socket_mode, embedded)
     if only_check:
         sys.exit(check.run(config))
     log.set_up(config.log)
     _serve(config, embedded)
 
 
-def _configured(config: Config, socket: Path | None, embedded: bool) -> Config:
+def _configured(
+    config: Config, socket: Path | None, socket_mode: str | None, embedded: bool
+) -> Config:
     server = config.server
     if socket is not None:
         server = dataclasses.replace(server, socket=socket.absolute())
     if embedded:
         server = dataclasses.replace(server, socket_mode=0o600, socket_group="")
+    if socket_mode is not None:
+        server = dataclasses.replace(server, socket_mode=_mode(socket_mode))
     return dataclasses.replace(config, server=server)
+
+
+def _mode(text: str) -> int:
+    try:
+        return config_values.mode(text)
+    except ValueError as error:
+        raise TraceError(f"error: --socket-mode {error}") from None
 
 
 def _serve(config: Config, embedded: bool) -> None:
