@@ -41,6 +41,7 @@ seen, log, total = {}, [], 0
 
 class Noisy:
     def __init__(self, value): self.value = value
+    def __repr__(self): return f"<{self.value}>"
     def __del__(self): print("gone", self.value)
     def __enter__(self): print("in", self.value)
     def __exit__(self, kind, error, traceback): print("out", kind)
@@ -296,7 +297,7 @@ def test_nobody_can_tell_that_a_handler_was_fused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     # GIVEN any handler
-    path = tmp_path_factory.getbasetemp() / "property.py"
+    path = tmp_path_factory.mktemp("handler") / "script.py"
     source = script_source(body)
     note("fused" if fused(vars(load(path, source))[NAME]) else "left alone")
     # WHEN it runs in both ways
