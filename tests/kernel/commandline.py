@@ -93,12 +93,17 @@ def run_script(
     return Run(command, script.parent, **changes)
 
 
-def wait_for_session(host: Host, label: str) -> str:
-    """Wait until the session of this label is there, hence attached; return its id."""
+def wait_for_session(host: Host, label: str, running: Run | None = None) -> str:
+    """Wait until the session of this label is there, hence attached; return its id.
+
+    Fails at once where the client that is to open it has ended.
+    """
     found: list[str] = []
 
     def listed() -> bool:
         found[:] = [s.session_id for s in host.sessions() if s.label == label]
+        ended = running is not None and running.process.poll() is not None
+        assert not ended or found, running and running.end()
         return bool(found)
 
     wait_until(listed, f"session {label}")

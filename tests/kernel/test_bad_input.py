@@ -281,7 +281,7 @@ def test_a_handler_of_an_event_that_was_not_selected_is_told_and_the_run_goes_on
     program = calls(2)
     options = ("-e", GETPPID, "-p", str(program.pid), "-q")
     with run_script(clean, script, *options) as running, clean.connect() as host:
-        wait_for_session(host, "two.py")
+        wait_for_session(host, "two.py", running)
         # What is attached is seen: the absence of programs after the cases says something.
         assert programs_of(clean)
         program.make()
@@ -321,7 +321,7 @@ def test_a_daemon_that_is_gone_in_mid_stream(
     options = ("-e", GETPPID, "-p", str(program.pid))
     with run_script(daemon, scripts / "getppid.py", *options) as running:
         with daemon.connect() as host:
-            wait_for_session(host, "getppid.py")
+            wait_for_session(host, "getppid.py", running)
         program.make()
         assert running.line() == f"Loaded module: {scripts}/getppid.py"
         assert running.line() == "seen"

@@ -144,7 +144,7 @@ def test_users_see_and_stop_their_own_sessions_and_root_all(daemon: Daemon, fold
         host.open(request) as roots,
         Run(as_user(command), folder) as run,
     ):
-        theirs = wait_for_session(host, "script.py")
+        theirs = wait_for_session(host, "script.py", run)
         mine = roots.started.session_id
         assert listed(daemon) == {mine: "root", theirs: "nobody"}
         assert listed(daemon, AS_NOBODY) == {theirs: "nobody"}
@@ -166,7 +166,7 @@ def test_users_see_and_stop_their_own_sessions_and_root_all(daemon: Daemon, fold
 def test_a_user_stops_a_session_of_its_own(daemon: Daemon, folder: Path) -> None:
     command = [PTRACE_CLIENT, "run", "--socket", daemon.socket, "-e", GETPPID, "script.py"]
     with daemon.connect() as host, Run(as_user(command), folder) as run:
-        theirs = wait_for_session(host, "script.py")
+        theirs = wait_for_session(host, "script.py", run)
         stop = ("sessions", "--socket", daemon.socket, "stop", theirs)
         assert ptrace_client(*stop, prefix=AS_NOBODY) == Ended(0, "", "")
         assert run.end().status == 0
