@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class ModulePlan:
 
     events: tuple[EventPlan, ...]
     scope: Scope
-    dispatched: Mapping[int, Dispatched] = field(default_factory=dict)
+    dispatched: dict[int, Dispatched] = field(default_factory=dict)
 
     @property
     def tagged(self) -> bool:

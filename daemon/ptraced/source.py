@@ -54,7 +54,8 @@ class Source:
         self._padded = plan.padded_size
         self.layouts: list[RowLayout] = [event.layout for event in plan.events]
         self.rings: list[perf_event.Ring] = []
-        self._programs: list[int] = []
+        # Programs that hang on tracepoints, with the event that each is accounted to.
+        self._attached: dict[int, int] = {}
         self._resources = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -62,8 +63,7 @@ class Source:
             self._open_rings(options)
             self._attach(compiled, tracefs)
             undo.pop_all()
-        self._skipped = [0] * len(plan.events)
-        self._skipped = [count for _, count in self._skipped_totals()]
+        self._skipped = {program: bpf_maps.skipped_runs(program) for program in self._attached}
 
     def start(self) -> None:
         """Let the programs submit."""
@@ -90,12 +90,16 @@ class Source:
         return self._loss_counts.new()
 
     def skipped(self) -> list[tuple[int, int]]:
-        """(event, runs) that the kernel skipped since the last call."""
+        """(event, runs) that the kernel skipped since the last call.
+
+        Runs of a dispatcher are accounted to the first of its events.
+        """
         found = []
-        for event, total in self._skipped_totals():
-            if total != self._skipped[event]:
-                found.append((event, total - self._skipped[event]))
-                self._skipped[event] = total
+        for program, event in self._attached.items():
+            total = bpf_maps.skipped_runs(program)
+            if total != self._skipped[program]:
+                found.append((event, total - self._skipped[program]))
+                self._skipped[program] = total
         return found
 
     def has_live_tasks(self) -> bool:
@@ -159,18 +163,21 @@ class Source:
         self._attach_dispatchers(loaded, tracefs)
         for number, event in enumerate(self.plan.events):
             program = loaded[f"event_{number}"]
-            self._programs.append(program)
             place = self.plan.dispatched.get(number)
             if place is None:
                 self._hang(program, event.format)
+                self._attached[program] = number
             else:
                 self._maps[f"syscall_{place.side}"].update(
                     place.number, program.to_bytes(4, "little")
                 )
 
     def _attach_dispatchers(self, loaded: dict[str, int], tracefs: Tracefs) -> None:
-        for side in sorted({place.side for place in self.plan.dispatched.values()}):
-            self._hang(loaded[f"dispatch_{side}"], tracefs.format("raw_syscalls", f"sys_{side}"))
+        first = {place.side: number for number, place in reversed(self.plan.dispatched.items())}
+        for side, number in first.items():
+            program = loaded[f"dispatch_{side}"]
+            self._hang(program, tracefs.format("raw_syscalls", f"sys_{side}"))
+            self._attached[program] = number
 
     def _hang(self, program: int, format: EventFormat) -> None:
         try:
@@ -186,10 +193,6 @@ class Source:
                 f"error: the kernel does not let {name} be traced: {error.strerror}"
             ) from None
         self._resources.callback(os.close, fd)
-
-    def _skipped_totals(self) -> Iterator[tuple[int, int]]:
-        for event, program in enumerate(self._programs):
-            yield event, bpf_maps.skipped_runs(program)
 
 
 def now() -> int:

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from processes import Daemon
@@ -17,23 +16,30 @@ from processes import Daemon
 _NEVER = 120.0
 
 
-@dataclass(frozen=True)
-class Holdings:
-    """Descriptors by kind, threads, and what of it is BPF; memory apart."""
-
-    descriptors: tuple[tuple[str, int], ...]
-    threads: int
+# A pool of gRPC's own that grows and shrinks as it likes.
+_POOL = "event_engine"
 
 
-def holdings(daemon: Daemon) -> Holdings:
-    kinds: Counter[str] = Counter()
+def holdings(daemon: Daemon) -> Counter[str]:
+    """Descriptors of a daemon by kind, and its threads by name."""
+    found: Counter[str] = Counter()
     for fd in Path(f"/proc/{daemon.pid}/fd").iterdir():
         try:
-            kinds[_kind(os.readlink(fd))] += 1
+            found[_kind(os.readlink(fd))] += 1
         except FileNotFoundError:
             pass
-    threads = len(list(Path(f"/proc/{daemon.pid}/task").iterdir()))
-    return Holdings(tuple(sorted(kinds.items())), threads)
+    for task in Path(f"/proc/{daemon.pid}/task").iterdir():
+        try:
+            found[f"thread {(task / 'comm').read_text().strip()}"] += 1
+        except FileNotFoundError:
+            pass
+    del found[f"thread {_POOL}"]
+    return found
+
+
+def kernel_objects(daemon: Daemon) -> list[str]:
+    """Kinds of probes, programs, maps and rings that a daemon has."""
+    return [kind for kind in holdings(daemon) if "bpf" in kind or "perf" in kind]
 
 
 def _kind(target: str) -> str:

@@ -85,6 +85,6 @@ def test_many_syscalls_hang_on_two_programs(own_daemon: Callable[..., Daemon]) -
 
 def attachments(daemon: Daemon) -> int:
     """Perf events of tracepoints that a daemon holds: those that are no ring of a CPU."""
-    events = dict(holdings(daemon).descriptors)["anon_inode:[perf_event]"]
+    events = holdings(daemon)["anon_inode:[perf_event]"]
     # Python's mmap keeps a descriptor of its own.
     return events - 2 * len(online_cpus())
