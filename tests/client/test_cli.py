@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from event_samples import make_end, make_schema, make_started
 
 from fakeserver import FakeDaemon, RefusalError
 from ptrace_client import endpoint
@@ -102,6 +103,32 @@ class TestErrors:
             "",
             "error: bad filter\n  sched:x/\\x1b]0;owned\\x07/\n          ^\n",
         )
+
+    def test_a_scripts_own_end_is_not_cut_short(
+        self, tmp_path: Path, daemon: FakeDaemon, path: Path
+    ) -> None:
+        # GIVEN a script that does something at the very end
+        daemon.schemas = [make_schema("sched:x")]
+        started = pb.TraceResponse(started=make_started(*daemon.schemas))
+        daemon.script = lambda daemon, request: iter([started, make_end()])
+        script = tmp_path / "script.py"
+        script.write_text(
+            "import atexit, gc\n"
+            "class Last:\n"
+            "    def __del__(self): print('deleted')\n"
+            "last = Last()\n"
+            "def __sample__(event): pass\n"
+            "atexit.register(lambda: print('at exit, frozen:', gc.get_freeze_count() > 0))\n"
+        )
+        # WHEN its run is over
+        code = "from ptrace_client.cli import main; main()"
+        arguments = ["run", "--socket", str(path), "-q", "-e", "sched:x"]
+        process = subprocess.run(
+            [sys.executable, "-c", code, *arguments, str(script)], capture_output=True, text=True
+        )
+        # THEN the collector passes over what is not the script's, and no more
+        assert (process.stdout, process.stderr) == ("at exit, frozen: True\ndeleted\n", "")
+        assert process.returncode == 0
 
     def test_a_closed_pipe_ends_quietly(self, daemon: FakeDaemon, path: Path) -> None:
         daemon.names = [f"sched:event_{number:06d}" for number in range(100_000)]
