@@ -144,7 +144,7 @@ CASES = [
     selector(
         "filter over 64 KiB",
         f"sched:sched_wakeup/{LONG}/",
-        "error: this filter has 71498 bytes, at most 65536 are possible\n"
+        "error: a filter of 71498 bytes, at most 65536 are possible\n"
         f"  sched:sched_wakeup/{LONG[:120]}...\n"
         f"                     ^{'~' * 119}\n",
     ),

