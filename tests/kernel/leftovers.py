@@ -13,7 +13,7 @@ from pathlib import Path
 from processes import Daemon
 
 # Seconds after which a wait is in vain: far more than anything takes.
-_NEVER = 120.0
+_NEVER = 60.0
 
 
 # A pool of gRPC's own that grows and shrinks as it likes.
@@ -79,7 +79,12 @@ def resident_bytes(daemon: Daemon) -> int:
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
     """Look at a condition until it holds, and fail where it never does."""
+    wait_until_none(lambda: not holds(), what)
+
+
+def wait_until_none(left: Callable[[], object], what: str) -> None:
+    """Look at what is left until nothing is, and fail with it where that never comes."""
     deadline = time.monotonic() + _NEVER
-    while not holds():
-        assert time.monotonic() < deadline, f"in vain: {what}"
+    while found := left():
+        assert time.monotonic() < deadline, f"{what}: {found}"
         os.sched_yield()
