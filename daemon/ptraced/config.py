@@ -64,7 +64,6 @@ class Limits:
         default_factory=lambda: default_buffer_pages(os.cpu_count() or 1)
     )
     max_buffer_pages: Annotated[int, values.pages] = 16384
-    filter_bytes: Annotated[int, values.size(256, _MIB)] = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class Reader:
     """When rings are read: every `interval_ms`, or at once when `watermark_bytes` wait in one."""
 
     interval_ms: Annotated[int, values.number(1, 1000)] = 20
-    watermark_bytes: Annotated[int, values.size(1, 1 << 30)] = 256 * _KIB
+    watermark_bytes: Annotated[int, values.size(1, 1 << 30)] = 512 * _KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,6 @@ def parse_filter(line: str, start: int = 0, end: int | None = None) -> FilterTex
     text = line[start:end]
     size = len(text.encode(errors="surrogatepass"))
     if size > FILTER_BYTES_MAX:
-        message = f"this filter has {size} bytes, at most {FILTER_BYTES_MAX} are possible"
         message = f"a filter of {size} bytes, at most {FILTER_BYTES_MAX} are possible"
         raise TraceError(pointed(message, line, start, end))
     try:

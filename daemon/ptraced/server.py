@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -88,12 +90,14 @@ class Server:
         self._sessions = Sessions(config, tracefs, headers.path, hub, reader)
         socket = config.server.socket
         socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        # Mode 0700, so that nobody reaches gRPC but through the front. The names are short:
-        # where "ptraced.sock" fits into a socket address, this does too.
-        inner = self._undo.enter_context(tempfile.TemporaryDirectory(prefix=".", dir=socket.parent))
+        inner = _inner_directory(socket)
         path = f"{inner}/g"
         front = Front(socket, f"unix:{path}", config.server.socket_mode, config.server.socket_group)
         self._undo.callback(front.stop)
+        # The socket is ours now: what lies here is of a daemon that was killed.
+        shutil.rmtree(inner, ignore_errors=True)
+        inner.mkdir(mode=0o700)
+        self._undo.callback(shutil.rmtree, inner, ignore_errors=True)
         service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer))
         self._grpc = self._start_grpc(service, config, f"unix:{quote(path)}")
         front.start()
@@ -130,6 +134,14 @@ class Server:
         self._sessions.shut_down()
         self._grpc.stop(_GRACE).wait()
         self._undo.close()
+
+
+def _inner_directory(socket: Path) -> Path:
+    """Where gRPC listens, for nobody but the front: of mode 0700.
+
+    The names are short: where "ptraced.sock" fits into a socket address, they do too.
+    """
+    return socket.parent / f".{hashlib.sha256(socket.name.encode()).hexdigest()[:8]}"
 
 
 def _caller(front: Front, peer: str) -> Caller | None:

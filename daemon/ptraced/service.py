@@ -16,6 +16,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced import __version__
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
+from ptraced.filter import FILTER_BYTES_MAX
 from ptraced.planner import describe
 from ptraced.scope import cgroup_root, online_cpus
 from ptraced.session import Caller
@@ -91,7 +92,7 @@ class Service:
                 events_per_session=self._config.limits.events_per_session,
                 queue_bytes=self._config.limits.queue_bytes,
                 buffer_pages=self._config.limits.max_buffer_pages,
-                filter_bytes=self._config.limits.filter_bytes,
+                filter_bytes=FILTER_BYTES_MAX,
             ),
             caller=_caller_message(self._identify(context.peer())),
             online_cpus=online_cpus(),

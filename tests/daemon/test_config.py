@@ -31,7 +31,7 @@ def test_an_empty_file_means_the_defaults() -> None:
     assert Config().server.socket_mode == 0o660
     assert Config().limits.queue_bytes == 64 << 20
     assert Config().reader.interval_ms == 20
-    assert Config().reader.watermark_bytes == 256 << 10
+    assert Config().reader.watermark_bytes == 512 << 10
 
 
 def test_every_setting_can_be_set() -> None:
@@ -49,7 +49,6 @@ def test_every_setting_can_be_set() -> None:
         queue_bytes = 1048576
         buffer_pages = 64
         max_buffer_pages = 128
-        filter_bytes = "1KiB"
         [reader]
         interval_ms = 5
         watermark_bytes = "64 KiB"
@@ -72,7 +71,6 @@ def test_every_setting_can_be_set() -> None:
         queue_bytes=1 << 20,
         buffer_pages=64,
         max_buffer_pages=128,
-        filter_bytes=1024,
     )
     assert (config.reader.interval_ms, config.reader.watermark_bytes) == (5, 65536)
     assert (config.log.level, config.log.format) == ("debug", "json")
