@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from control import measure_control
 from empty_call import cpu_per_million
 from latency import measure_latency
 from measure import measure
@@ -32,7 +33,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to measure: rounds, calls at full speed, seconds of a latency run.
+    """How much to measure: rounds, calls at full speed, seconds of a latency run,
+    and of load that control calls are made under.
 
     `calls` are for tools that take many millions a second, `slow_calls` for those that do not.
     """
@@ -41,10 +43,13 @@ class Effort:
     calls: int
     slow_calls: int
     latency_seconds: float
+    control_seconds: int
 
 
-FULL = Effort(rounds=5, calls=8_000_000, slow_calls=1_000_000, latency_seconds=3)
-QUICK = Effort(rounds=1, calls=200_000, slow_calls=50_000, latency_seconds=0.5)
+FULL = Effort(
+    rounds=5, calls=8_000_000, slow_calls=1_000_000, latency_seconds=3, control_seconds=20
+)
+QUICK = Effort(rounds=1, calls=200_000, slow_calls=50_000, latency_seconds=0.5, control_seconds=20)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -102,6 +107,10 @@ def _run(effort: Effort, directory: Path, headers: Path, daemon: Daemon, peers: 
     if peers:
         _progress("BCC, wildcard")
         results.wildcards["BCC, one function each"] = [measure_bcc(headers)]
+    _progress("control calls")
+    busy = directory / "busy"
+    busy.mkdir()
+    results.controls = measure_control(busy, producer, effort.control_seconds)
     return results
 
 

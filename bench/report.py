@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from control import SESSIONS, Control
 from latency import RATE, Latency
 from measure import Measurement, Result
 from wildcard import WILDCARD, Wildcard
@@ -31,6 +32,7 @@ class Results:
     tools: dict[Key, list[Result]] = field(default_factory=dict)
     latencies: dict[str, list[Latency]] = field(default_factory=dict)
     wildcards: dict[str, list[Wildcard]] = field(default_factory=dict)
+    controls: list[Control] = field(default_factory=list)
 
 
 def page(results: Results, command: str) -> str:
@@ -44,6 +46,8 @@ def page(results: Results, command: str) -> str:
         "tools": tools_table(results),
         "latencies": latency_table(results.latencies),
         "rate": f"{RATE:,}",
+        "sessions": str(SESSIONS),
+        "controls": control_table(results.controls),
         "wildcard": WILDCARD,
         "wildcards": wildcard_table(results.wildcards),
     }
@@ -97,6 +101,16 @@ def latency_table(latencies: Mapping[str, Sequence[Latency]]) -> str:
     return _table(["tool", "p50, ms", "p99, ms"], rows)
 
 
+def control_table(controls: Sequence[Control]) -> str:
+    """One row for each control call."""
+    rows = []
+    for control in controls:
+        times = sorted(control.times)
+        chosen = (times[len(times) // 2], times[len(times) * 99 // 100], times[-1])
+        rows.append([control.name, *(f"{one * 1e3:.1f}" for one in chosen)])
+    return _table(["call", "p50, ms", "p99, ms", "longest, ms"], rows)
+
+
 def wildcard_table(wildcards: Mapping[str, Sequence[Wildcard]]) -> str:
     """One row for each tool."""
     rows = [
@@ -116,7 +130,7 @@ def _median(measured: Iterable[Measurement], value: Callable[[Measurement], floa
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     # The first two columns may be names, all others are numbers.
-    rule = ["---" if head in ("tool", "handler") else "---:" for head in heads]
+    rule = ["---" if head in ("tool", "handler", "call") else "---:" for head in heads]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rule, *rows))
 
 

@@ -28,6 +28,8 @@ def test_a_quick_run_has_numbers_for_every_handler(tmp_path: Path) -> None:
     assert [cells[1] for cells in handlers] == ["count", "fields", "batch"]
     assert [len(cells) for cells in handlers] == [8, 8, 8]
     numbers = [cell for cells in handlers for cell in cells[2:]] + latency[1:] + wildcard[1:]
+    (control,) = rows(page.read_text(), "list sessions")
+    numbers += control[1:]
     assert [cell for cell in numbers if not NUMBER.fullmatch(cell)] == []
     assert "@" not in page.read_text()
 
