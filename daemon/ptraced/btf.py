@@ -9,7 +9,7 @@ import struct
 from functools import lru_cache
 from pathlib import Path
 
-from ptraced.btf_types import STRUCT, Type, strings, types
+from ptraced.btf_types import FUNC, STRUCT, Type, strings, types
 from ptraced.errors import Unavailable
 
 _VMLINUX = Path("/sys/kernel/btf/vmlinux")
@@ -31,6 +31,20 @@ def member_offset(structure: str, member: str) -> int | None:
         for type in types(data):
             if type.kind == STRUCT and type.name == name:
                 return _offset(data, type, member.encode())
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"error: cannot read the kernel's BTF in {_VMLINUX}: {error}") from None
+    return None
+
+
+def function_id(name: str) -> int | None:
+    """The BTF id of a kernel function; None where it has none. Raises Unavailable without BTF."""
+    try:
+        data = _VMLINUX.read_bytes()
+        start = strings(data)
+        wanted = data.find(b"\0" + name.encode() + b"\0", start) + 1 - start
+        for number, type in enumerate(types(data), 1):
+            if type.kind == FUNC and type.name == wanted:
+                return number
     except (OSError, ValueError) as error:
         raise Unavailable(f"error: cannot read the kernel's BTF in {_VMLINUX}: {error}") from None
     return None

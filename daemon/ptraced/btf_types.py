@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-STRUCT, ENUM, ENUM64 = 4, 6, 19
+STRUCT, ENUM, FUNC, ENUM64 = 4, 6, 12, 19
 
 _HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")

@@ -7,9 +7,10 @@ import platform
 from pathlib import Path
 
 from ptraced import bpf_maps, perf_event, privileges, syscalls
+from ptraced.bpf_trampoline import try_trampoline
 from ptraced.check import Check, Probe
 from ptraced.config import Config
-from ptraced.errors import TraceError
+from ptraced.errors import TraceError, Unavailable
 from ptraced.privileges import Capability
 from ptraced.scope import cgroup_root, online_cpus
 from ptraced.tracefs import Tracefs, mounted_at
@@ -87,21 +88,16 @@ def _pmu(name: str, config_option: str) -> Probe:
 
 
 def _function_entry(_: Config) -> Check:
-    root = mounted_at(Path("/proc/self/mountinfo").read_text()) or Path("/sys/kernel/tracing")
-    needed = {
-        "traceable functions": root / "available_filter_functions",
-        "BTF": Path("/sys/kernel/btf/vmlinux"),
-        "a BPF compiler": Path("/proc/sys/net/core/bpf_jit_enable"),
-    }
     try:
-        lacking = [name for name, path in needed.items() if not path.exists()]
-    except PermissionError as error:
-        remedy = "run as root, or with CAP_DAC_READ_SEARCH"
-        return Check("BPF trampolines", "limited", f"{error.filename} cannot be seen", remedy)
-    if not lacking:
-        return Check("BPF trampolines", "ok", "function entry and exit (fentry, fexit)")
-    remedy = "needs a kernel with CONFIG_FUNCTION_TRACER, CONFIG_DEBUG_INFO_BTF and CONFIG_BPF_JIT"
-    return Check("BPF trampolines", "limited", f"without {', '.join(lacking)}", remedy)
+        try_trampoline()
+    except (OSError, Unavailable) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        remedy = (
+            "needs a kernel with CONFIG_FUNCTION_TRACER, CONFIG_DEBUG_INFO_BTF and CONFIG_BPF_JIT "
+            "that permits it; this version does not use it"
+        )
+        return Check("BPF trampolines", "limited", f"a fentry program: {reason}", remedy)
+    return Check("BPF trampolines", "ok", "function entry and exit (fentry, fexit)")
 
 
 def _hardware(_: Config) -> Check:
