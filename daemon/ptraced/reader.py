@@ -63,10 +63,8 @@ class Reader:
     def add(self, source: Source) -> None:
         """Read a source from now on."""
         with self._lock:
-            largest = max(ring.size for ring in source.rings)
-            if largest > len(self._buffer):
-                self._buffer = memoryview(bytearray(largest))
             self._feeds[source] = _Feed(source, [[] for _ in source.layouts])
+            self._fit_buffer()
             for ring in source.rings:
                 self._poll.register(ring.fd, select.EPOLLIN)
         self._notify()
@@ -96,6 +94,7 @@ class Reader:
             del self._feeds[source]
             for ring in source.rings:
                 self._poll.unregister(ring.fd)
+            self._fit_buffer()
 
     def close(self) -> None:
         """End the thread."""
@@ -104,6 +103,14 @@ class Reader:
         self._thread.join()
         self._poll.close()
         os.close(self._wake)
+
+    def _fit_buffer(self) -> None:
+        """Keep one buffer that takes the largest ring: fresh ones would cost page faults."""
+        largest = max(
+            (ring.size for feed in self._feeds.values() for ring in feed.source.rings), default=0
+        )
+        if largest != len(self._buffer):
+            self._buffer = memoryview(bytearray(largest))
 
     def _notify(self) -> None:
         os.eventfd_write(self._wake, 1)
