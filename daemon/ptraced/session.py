@@ -146,6 +146,11 @@ class Session:
                 self._end = pb.End(reason=reason, text=text, totals=self._totals())
                 self._changed.notify()
 
+    @property
+    def ended(self) -> bool:
+        """True once the end of the stream is decided, delivered or not."""
+        return self._end is not None
+
     def cancel(self) -> None:
         """The client is gone: forget what is queued."""
         with self._changed:

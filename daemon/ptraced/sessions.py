@@ -115,7 +115,7 @@ class Sessions:
         """Deliver what a session's buffers hold, then end its stream."""
         with self._lock:
             opened = self._open.get(session_id)
-        if opened is None or not _may_see(caller, opened.session):
+        if opened is None or opened.session.ended or not _may_see(caller, opened.session):
             raise NotFound(f"error: no session {log.printable(session_id)}")
         self._finish(opened.session, pb.END_REASON_STOPPED)
 
