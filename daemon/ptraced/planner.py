@@ -22,6 +22,7 @@ from ptraced.tracefs import Tracefs
 # Up to this many events each get a module and a ring of their own, so that they can
 # be shared with other sessions and read as equal rows. More of them share one.
 _OWN_MODULE_MAX = 8
+_LABEL_BYTES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ def plan_session(
     """Check a request whole and plan it; raises TraceError for what cannot be served."""
     if not request.selectors:
         raise TraceError("error: no event is selected; -e EVENT selects one")
+    if len(request.label.encode()) > _LABEL_BYTES_MAX:
+        raise TraceError(f"error: the session's label has more than {_LABEL_BYTES_MAX} bytes")
     rings = _ring_options(request, config)
     events = resolve(list(request.selectors), tracefs)
     if len(events) > config.limits.events_per_session:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import wire
@@ -77,8 +78,6 @@ class Session:
         self._cancelled = False
         self._delivered = dict.fromkeys((schema.id for schema in schemas), 0)
         self._lost = dict.fromkeys(self._delivered, 0)
-
-    # ------------------------------------------------------------ the reader's side
 
     def offer(self, schema_id: int, cpu: int, rows: Rows) -> None:
         """Queue rows, or drop and count them where the queue is full."""
@@ -159,8 +158,6 @@ class Session:
             self._queued_bytes = 0
             self._changed.notify()
 
-    # -------------------------------------------------------------- the taker's side
-
     def messages(self) -> Iterator[bytes]:
         """Serialized TraceResponses after the first, until the end or the cancellation."""
         while True:
@@ -168,11 +165,16 @@ class Session:
                 self._changed.wait_for(self._has_something)
                 if self._cancelled:
                     return
-                control = self._take_control()
+                control = self._take_control().SerializeToString()
                 batches = self._take_batches()
-                last = self._close_message(control)
-            yield self._assemble(control, batches)
-            if last:
+                closing = self._take_closing()
+            # Fragments that are joined are one message: see wire.py.
+            if self._decoder is None:
+                yield b"".join((control, *_fragments(batches), closing.SerializeToString()))
+            else:
+                parts = chain((control,), self._samples(batches), (closing.SerializeToString(),))
+                yield from filter(None, parts)
+            if closing.HasField("end"):
                 return
 
     def _has_something(self) -> bool:
@@ -213,33 +215,31 @@ class Session:
         self._queued_bytes -= size
         return batches
 
-    def _close_message(self, control: pb.TraceResponse) -> bool:
-        """Put mark and end behind the batches, if these were the last; True at the end."""
+    def _take_closing(self) -> pb.TraceResponse:
+        """Mark and end, where no batches are left that they would have to stand behind."""
+        closing = pb.TraceResponse()
         if self._data:
-            return False
+            return closing
         if self._mark:
-            control.mark.time = self._marked = self._mark
+            closing.mark.time = self._marked = self._mark
             self._mark = 0
-        if self._end is None:
-            return False
-        control.end.CopyFrom(self._end)
-        return True
+        if self._end is not None:
+            closing.end.CopyFrom(self._end)
+        return closing
 
-    def _assemble(self, control: pb.TraceResponse, batches: list[_Queued]) -> bytes:
-        if self._decoder is not None:
-            for batch in batches:
-                control.samples.extend(
-                    self._decoder.decode(batch.schema_id, batch.cpu, batch.rows.data)
-                )
-            return control.SerializeToString()
-        parts = [control.SerializeToString()]
+    def _samples(self, batches: list[_Queued]) -> Iterator[bytes]:
+        """Messages of self-describing samples, which take many times the room of rows."""
+        assert self._decoder is not None
+        message, size = pb.TraceResponse(), 0
         for batch in batches:
-            data = batch.rows.data
-            parts.append(wire.batch_header(batch.schema_id, batch.cpu, batch.rows.count, len(data)))
-            parts.append(data)
-        return b"".join(parts)
-
-    # --------------------------------------------------------------------- the view
+            for sample in self._decoder.decode(batch.schema_id, batch.cpu, batch.rows.data):
+                message.samples.append(sample)
+                size += sample.ByteSize()
+                if size >= MESSAGE_BYTES:
+                    yield message.SerializeToString()
+                    message, size = pb.TraceResponse(), 0
+        if size:
+            yield message.SerializeToString()
 
     def info(self) -> pb.SessionInfo:
         """The session as ListSessions shows it, but for its caller."""
@@ -258,3 +258,10 @@ class Session:
             pb.EventTotals(schema_id=schema_id, delivered=count, lost=self._lost[schema_id])
             for schema_id, count in self._delivered.items()
         ]
+
+
+def _fragments(batches: list[_Queued]) -> Iterator[bytes]:
+    for batch in batches:
+        data = batch.rows.data
+        yield wire.batch_header(batch.schema_id, batch.cpu, batch.rows.count, len(data))
+        yield data

@@ -152,12 +152,29 @@ def test_a_cancelled_session_forgets_what_waits_and_lets_its_taker_go() -> None:
 def test_a_self_describing_session_carries_samples_instead_of_rows() -> None:
     one = session(self_describing=True)
     one.offer(1, 5, rows(10, 11))
+    one.lose(1, 5, 3, pb.LOSS_STAGE_KERNEL_BUFFER, (1, 2))
+    one.mark(12)
     one.finish(pb.END_REASON_STOPPED)
 
-    (message,) = messages(one)
+    found = messages(one)
 
-    assert not message.batches
-    assert [(s.event, s.time, s.cpu) for s in message.samples] == [
+    assert not any(message.batches for message in found)
+    assert [(s.event, s.time, s.cpu) for message in found for s in message.samples] == [
         ("sched:sched_switch", 10, 5),
         ("sched:sched_switch", 11, 5),
     ]
+    assert found[0].losses
+    assert found[-1].mark.time == 12
+    assert found[-1].HasField("end")
+
+
+def test_messages_of_samples_stay_as_small_as_those_of_rows() -> None:
+    one = session(self_describing=True, queue_bytes=1 << 30)
+    one.offer(1, 5, rows(*range(60_000)))
+    one.offer(1, 5, rows(*range(60_000)))
+    one.finish(pb.END_REASON_STOPPED)
+
+    sizes = [len(message) for message in one.messages()]
+
+    assert sum(sizes) > 3 << 20
+    assert max(sizes) < 1.1 * (1 << 20)
