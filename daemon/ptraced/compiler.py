@@ -75,7 +75,8 @@ class Compiler:
         except BrokenPipeError:
             line = ""
         self._compilations += 1
-        if not line:
+        if not line.endswith("\n"):
+            # Nothing, or the part of an answer that a dying worker got out.
             status = worker.wait()
             self._end_worker()
             raise Unavailable(
@@ -106,6 +107,10 @@ class Compiler:
             return
         assert worker.stdin is not None
         assert worker.stdout is not None
-        worker.stdin.close()
+        try:
+            worker.stdin.close()
+        except BrokenPipeError:
+            # It died before it took the request, which closing tries to write once more.
+            pass
         worker.stdout.close()
         worker.wait()
