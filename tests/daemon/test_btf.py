@@ -79,6 +79,7 @@ def bits_by_bpftool(structure: str, member: str) -> int:
     raise AssertionError(f"bpftool finds no struct {structure}")
 
 
+@pytest.mark.needs_kernel("BTF")
 @pytest.mark.parametrize(
     ("structure", "member"),
     [
@@ -95,6 +96,7 @@ def test_offsets_in_the_running_kernel_are_what_bpftool_says(structure: str, mem
     assert btf.member_offset(structure, member) == bits // 8
 
 
+@pytest.mark.needs_kernel("BTF")
 def test_a_functions_id_is_what_bpftool_says() -> None:
     expected = [
         found["id"]
