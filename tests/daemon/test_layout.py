@@ -80,10 +80,19 @@ def test_dynamic_data_has_a_locator_of_eight_bytes_and_arrays_their_own_size() -
     assert layout.has_dynamic
 
 
-def test_an_array_is_aligned_as_its_place_in_the_record_allows() -> None:
-    aligned = {column.name: column.alignment for column in lay_out(FORMAT, None).columns}
+def test_an_array_is_aligned_as_its_place_in_the_record_and_its_size_allow() -> None:
+    format = event(
+        "sys",
+        "arrays",
+        ("char far[16]", 12, 16, False),
+        ("char near[16]", 32, 16, False),
+        ("u8 six[6]", 48, 6, False),
+        ("char odd[13]", 56, 13, False),
+    )
 
-    assert (aligned["comm"], aligned["odd"], aligned["raw"], aligned["text"]) == (8, 1, 2, 4)
+    aligned = {column.name: column.alignment for column in lay_out(format, None).columns}
+
+    assert [aligned[name] for name in ("far", "near", "six", "odd")] == [4, 8, 2, 1]
 
 
 def test_a_field_of_the_event_does_not_displace_a_common_column() -> None:
