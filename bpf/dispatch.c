@@ -11,15 +11,11 @@ BPF_PROG_ARRAY(syscall_exit, @SYSCALLS_MAX@);
 // calls out; TS_COMPAT in thread_info.status (x86) tells them.
 static __always_inline bool is_compat(void)
 {
-#if @HAS_STATUS@
 	u32 status = 0;
 	u64 task = bpf_get_current_task();
 
 	bpf_probe_read_kernel(&status, sizeof(status), (void *)(task + @STATUS@));
 	return status & 2;
-#else
-	return false;
-#endif
 }
 
 int dispatch_enter(void *ctx)

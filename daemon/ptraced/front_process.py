@@ -50,6 +50,8 @@ class Gate:
             self._serve(None if accepting else _RETRY)
             self._wait_for(self._listener.fileno(), select.EPOLLIN)
         self._wait_for(self._listener.fileno(), 0)
+        # Another daemon may take the socket while the last bytes are delivered.
+        self._listener.close()
         deadline = time.monotonic() + _DRAIN
         while self._relays and (left := deadline - time.monotonic()) > 0:
             self._serve(left)
@@ -71,7 +73,13 @@ class Gate:
                 self._wait_for(self._listener.fileno(), 0)
             return
         client.setblocking(False)
-        inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError:
+            # The last descriptor went to the client, who tries again.
+            client.close()
+            self._wait_for(self._listener.fileno(), 0)
+            return
         relay = Relay(client, inner)
         try:
             inner.bind(abstract_name(peer_credentials(client)))

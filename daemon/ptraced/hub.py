@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ptraced.bpf_maps import VerifierError
@@ -17,6 +16,8 @@ from ptraced.tracefs import Tracefs
 
 # Sources that may wait for their take-down at once.
 _CLOSING_MAX = 16
+# Seconds to wait for take-downs at the end.
+_PATIENCE = 20.0
 
 
 @dataclass(slots=True)
@@ -36,8 +37,8 @@ class Hub:
         self._lock = threading.Lock()
         self._entries: dict[Hashable, _Entry] = {}
         self._keys: dict[Source, Hashable] = {}
-        # Detaching waits for grace periods, one after the other: not on a caller's time.
-        self._closer = ThreadPoolExecutor(1, thread_name_prefix="closer")
+        # Sources on their way down. Detaching waits for a grace period per probe: not on a
+        # caller's time, and in a thread for each, so that small ones pass large ones.
         self._closing = 0
         self._closed_one = threading.Condition(self._lock)
 
@@ -74,11 +75,12 @@ class Hub:
             self._closing += 1
         source.stop()
         self._reader.remove(source)
-        self._closer.submit(self._take_down, source)
+        threading.Thread(target=self._take_down, args=(source,), name="closer", daemon=True).start()
 
     def close(self) -> None:
-        """Wait until everything that was given back is down."""
-        self._closer.shutdown(wait=True)
+        """Wait until what was given back is down; what takes too long goes with the process."""
+        with self._lock:
+            self._closed_one.wait_for(lambda: not self._closing, _PATIENCE)
 
     def _take_down(self, source: Source) -> None:
         try:
@@ -99,7 +101,11 @@ class Hub:
             # waits to be closed, up to the limit of programs on a tracepoint.
             self._closed_one.wait_for(lambda: self._closing < _CLOSING_MAX)
         source = self._load(plan, options)
-        self._reader.add(source)
+        try:
+            self._reader.add(source)
+        except BaseException:
+            source.close()
+            raise
         source.start()
         return source
 

@@ -23,6 +23,8 @@ from ptraced.tracefs import Tracefs
 # be shared with other sessions and read as equal rows. More of them share one.
 _OWN_MODULE_MAX = 8
 _LABEL_BYTES_MAX = 256
+# Of all events together: 3 s of the compiler. One filter has a limit of its own.
+_FILTERS_BYTES_MAX = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,8 @@ def plan_session(
     if len(request.label.encode()) > _LABEL_BYTES_MAX:
         raise TraceError(f"error: the session's label has more than {_LABEL_BYTES_MAX} bytes")
     rings = _ring_options(request, config)
-    events = resolve(list(request.selectors), tracefs)
-    if len(events) > config.limits.events_per_session:
-        raise LimitExceeded(
-            f"error: {len(events)} events are selected, "
-            f"at most {config.limits.events_per_session} may be in one session"
-        )
+    events = resolve(request.selectors, tracefs, config.limits.events_per_session)
+    _check_filters(events)
     _check_wake_ups(request, events)
     scope = resolve_scope(request.scope)
     layouts = _layouts(events, request.projections)
@@ -68,10 +66,11 @@ def plan_session(
 
 
 def describe(selectors: Sequence[str], tracefs: Tracefs) -> list[pb.EventSchema]:
-    """The schemas of selected events with all their fields."""
+    """The schemas of selected events with all their fields, of each event once at most."""
+    events = resolve(selectors, tracefs, len(tracefs.names()))
     return [
         event_schema(number, event, lay_out(event.format, None), True)
-        for number, event in enumerate(resolve(list(selectors), tracefs), 1)
+        for number, event in enumerate(events, 1)
     ]
 
 
@@ -163,6 +162,16 @@ def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list
     if unknown:
         warnings.append(f"{' and '.join(unknown)} cannot be known to a BPF program and read as 0")
     return warnings
+
+
+def _check_filters(events: Sequence[SelectedEvent]) -> None:
+    """Refuse filters that together would keep the compiler busy for long."""
+    size = sum(len(event.filter.canonical) for event in events if event.filter is not None)
+    if size > _FILTERS_BYTES_MAX:
+        raise LimitExceeded(
+            f"error: the filters of all events have {size} bytes together, at most "
+            f"{_FILTERS_BYTES_MAX} are possible; a shorter one, or fewer events, will do"
+        )
 
 
 def _check_wake_ups(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> None:

@@ -126,13 +126,7 @@ def _scope_text(scope: Scope, tracefs: Tracefs) -> str:
 
 
 def _dispatch_text() -> str:
-    status = status_offset()
-    return _fill(
-        "dispatch.c",
-        SYSCALLS_MAX=SYSCALLS_MAX,
-        HAS_STATUS=int(status is not None),
-        STATUS=status or 0,
-    )
+    return _fill("dispatch.c", SYSCALLS_MAX=SYSCALLS_MAX, STATUS=status_offset())
 
 
 def _offset(format: EventFormat, name: str) -> int:
@@ -153,6 +147,9 @@ def _event_text(number: int, plan: ModulePlan) -> str:
     row_size = plan.padded_size or event.layout.row_size + base
     copies = [f"*(u64 *)row = {number};"] if base else []
     copies += [_copy(column, base, row_size) for column in event.layout.columns]
+    used = base + event.layout.row_size
+    if used < row_size:
+        copies.append(f"__builtin_memset(row + {used}, 0, {row_size - used});")
     return _fill(
         "event.c",
         EVENT=f"{event.format.system}:{event.format.name}",

@@ -6,6 +6,7 @@ session that all that is older than the noted time has been offered.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 # The kernel's counts of skipped programs are asked for this often, ns: it takes
 # a system call per program.
 _SKIPPED_EVERY = 1_000_000_000
+# A program reads the clock before it submits, and a virtual CPU may stop in between: marks
+# stand this much before the time of their round, ns.
+_MARK_MARGIN = 1_000_000
 # Processes in scope are looked for this often, ns.
 _TARGETS_EVERY = 100_000_000
 
@@ -33,6 +37,7 @@ class _Feed:
     source: Source
     takers: list[list[tuple[Session, int]]]
     last_round: int = field(default_factory=now)
+    skipped_since: int = field(default_factory=now)
 
     def sessions(self) -> set[Session]:
         return {session for takers in self.takers for session, _ in takers}
@@ -62,11 +67,14 @@ class Reader:
 
     def add(self, source: Source) -> None:
         """Read a source from now on."""
-        with self._lock:
-            self._feeds[source] = _Feed(source, [[] for _ in source.layouts])
-            self._fit_buffer()
+        with self._lock, contextlib.ExitStack() as undo:
             for ring in source.rings:
                 self._poll.register(ring.fd, select.EPOLLIN)
+                undo.callback(self._poll.unregister, ring.fd)
+            self._feeds[source] = _Feed(source, [[] for _ in source.layouts])
+            undo.callback(self._feeds.pop, source)
+            self._fit_buffer()
+            undo.pop_all()
         self._notify()
 
     def subscribe(self, source: Source, session: Session, schema_ids: dict[int, int]) -> None:
@@ -75,6 +83,7 @@ class Reader:
             feed = self._feeds[source]
             # What happened before belongs to the others.
             self._drain(feed)
+            self._report_skipped(feed)
             for event, schema_id in schema_ids.items():
                 feed.takers[event].append((session, schema_id))
 
@@ -121,25 +130,26 @@ class Reader:
             if any(fd == self._wake for fd, _ in events):
                 os.eventfd_read(self._wake)
             try:
-                gone = self._round()
+                for session in self._round():
+                    self.on_targets_gone(session)
             except Exception:
                 # A bug of ours must not stop everybody's stream.
                 _log.exception("a drain round failed")
-                continue
-            for session in gone:
-                self.on_targets_gone(session)
 
     def _round(self) -> set[Session]:
         started = now()
         with self._lock:
             for feed in self._feeds.values():
-                self._drain(feed)
+                try:
+                    self._drain(feed)
+                except Exception:
+                    _log.exception("a source cannot be read")
             if started - self._skipped_at >= _SKIPPED_EVERY:
                 self._skipped_at = started
                 for feed in self._feeds.values():
                     self._report_skipped(feed)
             for session in {s for feed in self._feeds.values() for s in feed.sessions()}:
-                session.mark(started)
+                session.mark(started - _MARK_MARGIN)
             return self._sessions_without_targets(started)
 
     def _drain(self, feed: _Feed) -> None:
@@ -165,7 +175,10 @@ class Reader:
     def _report_skipped(self, feed: _Feed) -> None:
         for event, runs in feed.source.skipped():
             for session, schema_id in feed.takers[event]:
-                session.lose(schema_id, -1, runs, pb.LOSS_STAGE_SKIPPED, (feed.last_round, now()))
+                session.lose(
+                    schema_id, -1, runs, pb.LOSS_STAGE_SKIPPED, (feed.skipped_since, now())
+                )
+        feed.skipped_since = now()
 
     def _sessions_without_targets(self, at: int) -> set[Session]:
         if at - self._targets_at < _TARGETS_EVERY:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
+from ptraced.cgroup_match import matching
 from ptraced.errors import NotFound, TraceError, Unavailable
 
 TASKS_MAX = 65536
 _CGROUPS_MAX = 64
+_serial = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,9 @@ class Scope:
     pids: tuple[int, ...] = ()
     tids: tuple[int, ...] = ()
     cgroups: tuple[str, ...] = ()
+    # What the names meant when the scope was made: they may come to mean something else,
+    # and a process has other children by then. Scopes with tasks are never equal.
+    identity: tuple[int, ...] = ()
 
     @property
     def has_tasks(self) -> bool:
@@ -38,11 +44,16 @@ def resolve_scope(request: pb.Scope) -> Scope:
         _check_task(pid, "process")
     for tid in request.tids:
         _check_task(tid, "thread")
+    cgroups = resolve_cgroups(tuple(request.cgroups))
+    identity = [os.stat(directory).st_ino for directory in cgroups]
+    if request.pids or request.tids:
+        identity.append(next(_serial))
     return Scope(
         cpus=resolve_cpus(request.cpus),
         pids=tuple(sorted(set(request.pids))),
         tids=tuple(sorted(set(request.tids))),
-        cgroups=resolve_cgroups(tuple(request.cgroups)),
+        cgroups=cgroups,
+        identity=tuple(identity),
     )
 
 
@@ -52,12 +63,20 @@ def _check_task(task: int, what: str) -> None:
 
 
 def is_alive(task: int) -> bool:
-    """True while a process or thread runs: a zombie waits to be reaped, it does not run."""
+    """True while a process or thread runs.
+
+    A zombie does not, unless it is the first thread of a process that has others. What
+    cannot be seen is taken to be alive.
+    """
     try:
-        stat = Path(f"/proc/{task}/stat").read_text()
+        stat = Path(f"/proc/{task}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return True
+    # proc(5): the name may have any bytes; state and num_threads stand behind it.
+    words = stat.rpartition(b")")[2].split()
+    return words[0] not in (b"Z", b"X") or int(words[17]) > 1
 
 
 def online_cpus() -> tuple[int, ...]:
@@ -131,17 +150,15 @@ def _matching(root: Path, pattern: str) -> list[str]:
     if ".." not in exact.parts and exact.is_dir():
         return [str(exact)]
     try:
-        expression = re.compile(pattern)
+        re.compile(pattern)
     except re.error as error:
         raise TraceError(
             f"error: cgroup '{pattern}' is neither a name nor a regular expression: {error}"
         ) from None
-    found = []
-    for directory, children, _ in os.walk(root):
-        name = os.path.relpath(directory, root)
-        if name != "." and expression.search(name):
-            found.append(directory)
-            children.clear()
+    names = [os.path.relpath(directory, root) for directory, _, _ in os.walk(root)]
+    found = set(matching(pattern, [name for name in names if name != "."]))
     if not found:
         raise NotFound(f"error: no cgroup below {root} matches '{pattern}'")
-    return found
+    # What lies below a match is traced with it.
+    outermost = (name for name in found if not found & set(map(str, Path(name).parents)))
+    return [str(root / name) for name in outermost]

@@ -7,6 +7,7 @@ is a comma between two slashes. Every slash has its closing one.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,11 +15,13 @@ from itertools import pairwise
 
 from ptraced.attributes import Attributes, parse_attributes
 from ptraced.diagnostics import nearest, pointed, printable
-from ptraced.errors import NotFound, TraceError
+from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.filter import Filter, check_filter, parse_filter
 from ptraced.tracefs import EventFormat, Tracefs
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
+# Characters of an event's name; Python keeps compiled globs.
+_EVENT_MAX = 256
 _GLOB = re.compile(r"[*?[]")
 # Sources of perf-prof that are no tracepoints; they come with later versions.
 _PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
@@ -83,19 +86,22 @@ def parse_selectors(text: str) -> list[Selector]:
         start = end + 1
 
 
-def resolve(texts: Sequence[str], tracefs: Tracefs) -> list[SelectedEvent]:
+def resolve(texts: Sequence[str], tracefs: Tracefs, most: int = sys.maxsize) -> list[SelectedEvent]:
     """Return the events that the texts of all -e ask for, in their order.
 
     Wildcards become an entry per event. An event that is asked for twice is there twice.
-    Raises NotFound or TraceError that points at what is wrong.
+    Raises NotFound or TraceError that points at what is wrong, LimitExceeded for more than
+    `most` events.
     """
     names = tracefs.names()
-    selectors = [selector for text in texts for selector in parse_selectors(text)]
-    return [
-        event
-        for index, selector in enumerate(selectors)
-        for event in _select(index, selector, names, tracefs)
-    ]
+    selectors = (selector for text in texts for selector in parse_selectors(text))
+    events: list[SelectedEvent] = []
+    for index, selector in enumerate(selectors):
+        for event in _select(index, selector, names, tracefs):
+            if len(events) == most:
+                raise LimitExceeded(f"error: more than {most} events are selected")
+            events.append(event)
+    return events
 
 
 def _select(
@@ -177,6 +183,9 @@ def _unprotected(text: str, start: int, separators: str) -> Iterator[int]:
 def _matching(selector: Selector, names: Sequence[str]) -> list[str]:
     """The events that a selector means; raises NotFound if there are none."""
     event = selector.event
+    if len(event) > _EVENT_MAX:
+        message = f"no event's name has more than {_EVENT_MAX} characters"
+        raise TraceError(pointed(message, selector.text, 0, len(event)))
     if _GLOB.search(event) and ":" in event:
         found = [name for name in names if fnmatchcase(name, event)]
         if found:

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from ptraced import log
 from ptraced.compiler import Compiler
 from ptraced.config import Config
+from ptraced.errors import Unavailable
 from ptraced.front import Front
 from ptraced.headers import find_headers
 from ptraced.hub import Hub
@@ -89,14 +90,14 @@ class Server:
         self._undo.callback(hub.close)
         self._sessions = Sessions(config, tracefs, headers.path, hub, reader)
         socket = config.server.socket
-        socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_directory(socket.parent, 0o755)
         inner = _inner_directory(socket)
         path = f"{inner}/g"
         front = Front(socket, f"unix:{path}", config.server.socket_mode, config.server.socket_group)
         self._undo.callback(front.stop)
         # The socket is ours now: what lies here is of a daemon that was killed.
         shutil.rmtree(inner, ignore_errors=True)
-        inner.mkdir(mode=0o700)
+        _make_directory(inner, 0o700, new=True)
         self._undo.callback(shutil.rmtree, inner, ignore_errors=True)
         service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer))
         self._grpc = self._start_grpc(service, config, f"unix:{quote(path)}")
@@ -125,7 +126,12 @@ class Server:
         )
         server.add_insecure_port(address)
         if config.server.listen:
-            server.add_insecure_port(config.server.listen)
+            try:
+                server.add_insecure_port(config.server.listen)
+            except RuntimeError:
+                raise Unavailable(
+                    f"error: cannot listen on {config.server.listen}: is it in use?"
+                ) from None
         server.start()
         return server
 
@@ -134,6 +140,13 @@ class Server:
         self._sessions.shut_down()
         self._grpc.stop(_GRACE).wait()
         self._undo.close()
+
+
+def _make_directory(directory: Path, mode: int, new: bool = False) -> None:
+    try:
+        directory.mkdir(mode=mode, parents=not new, exist_ok=not new)
+    except OSError as error:
+        raise Unavailable(f"error: cannot make {directory}: {error.strerror}") from None
 
 
 def _inner_directory(socket: Path) -> Path:

@@ -28,6 +28,8 @@ Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
 API_MINOR = 0
+# Characters of a glob: Python keeps compiled ones.
+_GLOB_MAX = 256
 SERVICE = pb.DESCRIPTOR.services_by_name["Tracing"].full_name
 
 _STATUS = {
@@ -108,6 +110,9 @@ class Service:
     def list_events(
         self, request: pb.ListEventsRequest, context: CallContext
     ) -> pb.ListEventsResponse:
+        for glob in request.globs:
+            if len(glob) > _GLOB_MAX:
+                raise TraceError(f"error: a glob of {len(glob)} characters, at most {_GLOB_MAX}")
         globs = [glob if ":" in glob else f"{glob}:*" for glob in request.globs]
         names = self._tracefs.names()
         if globs:

@@ -22,6 +22,8 @@ from ptraced.samples import SampleDecoder
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
 MESSAGE_BYTES = 1 << 20
+# The Python objects around the rows of a batch that waits.
+_BATCH_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Session:
         with self._changed:
             if self._end is not None or self._cancelled:
                 return
-            if self._queued_bytes + len(rows.data) > self._queue_bytes:
+            if self._queued_bytes + _cost(rows) > self._queue_bytes:
                 self._lose(
                     schema_id,
                     cpu,
@@ -94,7 +96,7 @@ class Session:
                 )
                 return
             self._data.append(_Queued(schema_id, cpu, rows))
-            self._queued_bytes += len(rows.data)
+            self._queued_bytes += _cost(rows)
             self._delivered[schema_id] += rows.count
 
     def lose(
@@ -212,7 +214,7 @@ class Session:
         while self._data and size < MESSAGE_BYTES:
             batches.append(self._data.popleft())
             size += len(batches[-1].rows.data)
-        self._queued_bytes -= size
+            self._queued_bytes -= _cost(batches[-1].rows)
         return batches
 
     def _take_closing(self) -> pb.TraceResponse:
@@ -258,6 +260,11 @@ class Session:
             pb.EventTotals(schema_id=schema_id, delivered=count, lost=self._lost[schema_id])
             for schema_id, count in self._delivered.items()
         ]
+
+
+def _cost(rows: Rows) -> int:
+    """Bytes that a batch takes while it waits: many of one row each take much more than rows."""
+    return len(rows.data) + _BATCH_BYTES
 
 
 def _fragments(batches: list[_Queued]) -> Iterator[bytes]:

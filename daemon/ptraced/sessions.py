@@ -19,6 +19,8 @@ from ptraced.session import Caller, Session
 from ptraced.source import Source, now
 from ptraced.tracefs import Tracefs
 
+_SHUTDOWN = "ptraced is shutting down"
+
 
 @dataclass(slots=True)
 class _Open:
@@ -52,7 +54,7 @@ class Sessions:
         """
         with self._lock:
             if self._closing:
-                raise LimitExceeded("error: ptraced is shutting down")
+                raise LimitExceeded(f"error: {_SHUTDOWN}")
             if len(self._open) + self._opening >= self._config.limits.sessions:
                 raise LimitExceeded(
                     f"error: {self._config.limits.sessions} sessions are open, which is the limit"
@@ -66,9 +68,12 @@ class Sessions:
             opened = self._attach(session, plan)
             with self._lock:
                 self._open[session.id] = opened
+                closing = self._closing
         finally:
             with self._lock:
                 self._opening -= 1
+        if closing:
+            self._finish(session, pb.END_REASON_SHUTDOWN, _SHUTDOWN)
         for text in plan.warnings:
             session.warn(text)
         log.event(
@@ -120,8 +125,16 @@ class Sessions:
         self._finish(opened.session, pb.END_REASON_STOPPED)
 
     def _finish(self, session: Session, reason: pb.EndReason, text: str = "") -> None:
+        """Deliver what a session's sources hold, and let go of them: the stream may be slow."""
+        with self._lock:
+            opened = self._open.get(session.id)
+            sources = opened.sources if opened is not None else []
+            if opened is not None:
+                opened.sources = []
         self._reader.unsubscribe(session)
         session.finish(reason, text)
+        for source in sources:
+            self._hub.release(source)
 
     def close(self, session: Session) -> None:
         """Forget a session whose stream is over, however it came to that."""
@@ -151,7 +164,7 @@ class Sessions:
             self._closing = True
             sessions = [opened.session for opened in self._open.values()]
         for session in sessions:
-            self._finish(session, pb.END_REASON_SHUTDOWN, "ptraced is shutting down")
+            self._finish(session, pb.END_REASON_SHUTDOWN, _SHUTDOWN)
 
 
 def realtime_offset() -> int:

@@ -135,17 +135,20 @@ class Source:
 
     def _try_rings(self, options: RingOptions) -> bool:
         """Open all rings at `pages`; False where that takes too much and less may do."""
-        watermark = min(options.watermark, self.pages * mmap.PAGESIZE // 2)
+        watermark = options.watermark
+        if self.pages < options.pages:
+            watermark = min(watermark, self.pages * mmap.PAGESIZE // 2)
         try:
             for cpu in self.plan.scope.cpus or online_cpus():
                 self.rings.append(perf_event.Ring(cpu, self.pages, watermark))
-        except PermissionError:
+        except OSError as error:
             for ring in self.rings:
                 ring.close()
             self.rings.clear()
-            if not options.smaller or self.pages <= _PAGES_MIN:
-                raise
-            return False
+            too_much = isinstance(error, PermissionError)
+            if too_much and options.smaller and self.pages > _PAGES_MIN:
+                return False
+            raise
         return True
 
     def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:

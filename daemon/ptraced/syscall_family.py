@@ -41,6 +41,9 @@ class Dispatched:
 
 def dispatched(events: Sequence[EventFormat], headers: Path) -> dict[int, Dispatched]:
     """Events, by position, that can be dispatched; empty where that is not worth it."""
+    if status_offset() is None:
+        # 32-bit calls could not be told from others.
+        return {}
     numbers = _numbers(headers)
     found: dict[int, Dispatched] = {}
     for position, event in enumerate(events):

@@ -175,6 +175,8 @@ def test_rows_of_events_that_share_a_ring_are_tagged_and_padded(tracefs: Tracefs
     ]
     assert copies(text, 1)[0] == "*(u64 *)row = 1;"
     assert "count_lost(1);" in text
+    # Nothing of the stack that was not written gets out.
+    assert "__builtin_memset(row + 20, 0, 8);" in text
     assert 'BPF_F_TABLE("array", u32, u64, lost, 12, BPF_F_MMAPABLE);' in text
 
 

@@ -54,6 +54,53 @@ def test_a_zombie_is_not_alive() -> None:
     assert scope.is_alive(os.getpid())
 
 
+def test_a_name_of_any_bytes_does_not_hide_that_a_process_lives() -> None:
+    script = "import ctypes; ctypes.CDLL(None).prctl(15, b'\\xff) Z', 0, 0, 0); print(); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+
+    assert scope.is_alive(child.pid)
+    child.communicate(b"\n")
+
+
+def test_a_process_lives_on_without_its_first_thread() -> None:
+    script = (
+        "import ctypes, threading\n"
+        "def last(): print(flush=True); input(); import os; os._exit(0)\n"
+        "threading.Thread(target=last).start()\n"
+        "ctypes.CDLL(None).syscall(60, 0)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    while Path(f"/proc/{child.pid}/stat").read_text().split()[2] != "Z":
+        os.sched_yield()
+
+    assert scope.is_alive(child.pid)
+    child.communicate(b"\n")
+
+
+def test_scopes_with_processes_are_never_shared() -> None:
+    request = pb.Scope(pids=[os.getpid()])
+
+    assert scope.resolve_scope(request) != scope.resolve_scope(request)
+    assert scope.resolve_scope(pb.Scope(cpus="0")) == scope.resolve_scope(pb.Scope(cpus="0"))
+
+
+def test_an_expression_that_never_ends_is_given_up(groups: Path) -> None:
+    (groups / ("a" * 40)).mkdir()
+
+    with pytest.raises(TraceError) as error:
+        scope.resolve_cgroups((r"(a+)+!",))
+
+    assert str(error.value) == "error: cgroup '(a+)+!' takes too long to match"
+
+
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("web/front", "web/back", "batch"):

@@ -49,7 +49,7 @@ def test_batches_marks_and_end_come_in_this_order() -> None:
 
 
 def test_a_full_queue_drops_the_newest_and_counts_them_by_cpu_with_their_times() -> None:
-    one = session(queue_bytes=16)
+    one = session(queue_bytes=300)
     one.offer(1, 0, rows(10, 11))
     one.offer(1, 0, rows(12, 13))
     one.offer(1, 2, rows(14))
@@ -65,6 +65,20 @@ def test_a_full_queue_drops_the_newest_and_counts_them_by_cpu_with_their_times()
     }
     assert {loss.stage for loss in message.losses} == {pb.LOSS_STAGE_QUEUE}
     assert message.end.totals == [pb.EventTotals(schema_id=1, delivered=2, lost=6)]
+
+
+def test_many_small_batches_fill_a_queue_by_what_they_really_take() -> None:
+    one = session(queue_bytes=64 << 10)
+    for time in range(1000):
+        one.offer(1, 0, rows(time))
+    one.finish(pb.END_REASON_STOPPED)
+
+    found = messages(one)
+
+    totals = found[-1].end.totals[0]
+    assert totals.delivered + totals.lost == 1000
+    assert totals.delivered == (64 << 10) // (256 + 8)
+    assert one.info().queued_bytes == 0
 
 
 def test_losses_go_ahead_of_data_that_waits() -> None:

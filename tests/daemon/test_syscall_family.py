@@ -40,6 +40,7 @@ def headers(
 ) -> Path:
     """Headers of each architecture, as that architecture lays them out."""
     monkeypatch.setattr(platform, "machine", lambda: request.param)
+    monkeypatch.setattr(syscall_family, "status_offset", lambda: 0)
     place = {
         "x86_64": "arch/x86/include/generated/uapi/asm/unistd_64.h",
         "aarch64": "include/uapi/asm-generic/unistd.h",
@@ -157,3 +158,13 @@ def test_the_place_of_a_tasks_status_is_put_together(
     monkeypatch.setattr(syscall_family.btf, "member_offset", lambda *names: offsets[names])
 
     assert syscall_family.status_offset() == expected
+
+
+def test_nothing_is_dispatched_where_32_bit_calls_cannot_be_told(
+    headers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(dispatched(FOUR, headers)) == 4
+
+    monkeypatch.setattr(syscall_family, "status_offset", lambda: None)
+
+    assert dispatched(FOUR, headers) == {}

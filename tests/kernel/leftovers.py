@@ -26,12 +26,12 @@ def holdings(daemon: Daemon) -> Counter[str]:
     for fd in Path(f"/proc/{daemon.pid}/fd").iterdir():
         try:
             found[_kind(os.readlink(fd))] += 1
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
     for task in Path(f"/proc/{daemon.pid}/task").iterdir():
         try:
             found[f"thread {(task / 'comm').read_text().strip()}"] += 1
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
     del found[f"thread {_POOL}"]
     return found
@@ -58,7 +58,7 @@ def programs_of(daemon: Daemon) -> set[int]:
     for info in Path(f"/proc/{daemon.pid}/fdinfo").iterdir():
         try:
             lines = info.read_text().splitlines()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
         found |= {int(line.split()[1]) for line in lines if line.startswith("prog_id:")}
     return found

@@ -1,0 +1,44 @@
+"""Matches names by a caller's regular expression, in a process that can be ended.
+
+Some expressions take for ever, and Python's `re` lets no other thread run meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from ptraced.errors import TraceError
+
+# Seconds that matching may take: thousands of names take milliseconds.
+_PATIENCE = 2.0
+
+
+def matching(pattern: str, names: Sequence[str]) -> list[str]:
+    """The names in which `pattern` is found; raises TraceError where that takes too long."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "ptraced.cgroup_match"],
+            input=json.dumps([pattern, names]),
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise TraceError(f"error: cgroup '{pattern}' takes too long to match") from None
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    pattern, names = json.load(sys.stdin)
+    expression = re.compile(pattern)
+    json.dump([name for name in names if expression.search(name)], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
