@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from processes import Calls, Daemon
 
+from ptraced.tracefs import Tracefs
+
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tracefs() -> None:
+    """Mounts tracefs, as a daemon that runs as root would: others may not."""
+    Tracefs.find()
 
 
 @pytest.fixture(scope="session")
