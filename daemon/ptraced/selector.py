@@ -17,6 +17,7 @@ from ptraced.attributes import Attributes, parse_attributes
 from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.filter import Filter, check_filter, parse_filter
+from ptraced.origin import Origin, Tracepoint
 from ptraced.tracefs import EventFormat, Tracefs
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -72,6 +73,7 @@ class SelectedEvent:
     max_stack: int | None
     cpus: str
     text: str
+    origin: Origin = Tracepoint()
 
 
 def parse_selectors(text: str) -> list[Selector]:

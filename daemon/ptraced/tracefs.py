@@ -38,12 +38,13 @@ _INTEGER_SIZES = (1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True)
 class FormatField:
-    """A field of the kernel's record; sizes and offset in bytes.
+    """A field of a record; sizes and offset in bytes.
 
     Of dynamic fields offset and size are those of the locator, a u32: length of the data
     << 16 | where it starts, counted from the start of the record, or from the end of the
     locator if `relative`. element_size and element_signed are of the elements of an array,
-    and those of the field itself otherwise.
+    and those of the field itself otherwise. `pointed` is not 0 for text in user memory that a
+    pointer in the record leads to: the most bytes that are read of it, the closing NUL included.
     """
 
     name: str
@@ -55,6 +56,7 @@ class FormatField:
     element_size: int
     element_signed: bool
     relative: bool
+    pointed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

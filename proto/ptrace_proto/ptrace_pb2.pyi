@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class EventSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVENT_SOURCE_TRACEPOINT: _ClassVar[EventSource]
+    EVENT_SOURCE_PROBE: _ClassVar[EventSource]
+    EVENT_SOURCE_SAMPLE: _ClassVar[EventSource]
+
 class FieldKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FIELD_KIND_UNSPECIFIED: _ClassVar[FieldKind]
@@ -18,6 +24,9 @@ class FieldKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FIELD_KIND_BYTES: _ClassVar[FieldKind]
     FIELD_KIND_DYNAMIC_STRING: _ClassVar[FieldKind]
     FIELD_KIND_DYNAMIC_BYTES: _ClassVar[FieldKind]
+    FIELD_KIND_STACK: _ClassVar[FieldKind]
+    FIELD_KIND_READ: _ClassVar[FieldKind]
+    FIELD_KIND_REGS: _ClassVar[FieldKind]
 
 class LossStage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -33,6 +42,9 @@ class EndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     END_REASON_TARGETS_GONE: _ClassVar[EndReason]
     END_REASON_SHUTDOWN: _ClassVar[EndReason]
     END_REASON_FAILED: _ClassVar[EndReason]
+EVENT_SOURCE_TRACEPOINT: EventSource
+EVENT_SOURCE_PROBE: EventSource
+EVENT_SOURCE_SAMPLE: EventSource
 FIELD_KIND_UNSPECIFIED: FieldKind
 FIELD_KIND_SIGNED: FieldKind
 FIELD_KIND_UNSIGNED: FieldKind
@@ -42,6 +54,9 @@ FIELD_KIND_CHAR_ARRAY: FieldKind
 FIELD_KIND_BYTES: FieldKind
 FIELD_KIND_DYNAMIC_STRING: FieldKind
 FIELD_KIND_DYNAMIC_BYTES: FieldKind
+FIELD_KIND_STACK: FieldKind
+FIELD_KIND_READ: FieldKind
+FIELD_KIND_REGS: FieldKind
 LOSS_STAGE_UNSPECIFIED: LossStage
 LOSS_STAGE_KERNEL_BUFFER: LossStage
 LOSS_STAGE_QUEUE: LossStage
@@ -123,10 +138,14 @@ class ListEventsResponse(_message.Message):
     def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DescribeEventsRequest(_message.Message):
-    __slots__ = ("selectors",)
+    __slots__ = ("selectors", "stacks", "scope")
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
+    STACKS_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     selectors: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, selectors: _Optional[_Iterable[str]] = ...) -> None: ...
+    stacks: Stacks
+    scope: Scope
+    def __init__(self, selectors: _Optional[_Iterable[str]] = ..., stacks: _Optional[_Union[Stacks, _Mapping]] = ..., scope: _Optional[_Union[Scope, _Mapping]] = ...) -> None: ...
 
 class DescribeEventsResponse(_message.Message):
     __slots__ = ("schemas",)
@@ -135,7 +154,7 @@ class DescribeEventsResponse(_message.Message):
     def __init__(self, schemas: _Optional[_Iterable[_Union[EventSchema, _Mapping]]] = ...) -> None: ...
 
 class EventSchema(_message.Message):
-    __slots__ = ("id", "system", "name", "alias", "common_type", "fields", "row_size", "has_dynamic", "all_fields", "print_format", "print_fmt", "selector", "stack")
+    __slots__ = ("id", "system", "name", "alias", "common_type", "fields", "row_size", "has_dynamic", "all_fields", "print_format", "print_fmt", "selector", "stack", "source", "sample")
     ID_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +168,8 @@ class EventSchema(_message.Message):
     PRINT_FMT_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     STACK_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
     id: int
     system: str
     name: str
@@ -162,7 +183,21 @@ class EventSchema(_message.Message):
     print_fmt: str
     selector: int
     stack: bool
-    def __init__(self, id: _Optional[int] = ..., system: _Optional[str] = ..., name: _Optional[str] = ..., alias: _Optional[str] = ..., common_type: _Optional[int] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., row_size: _Optional[int] = ..., has_dynamic: _Optional[bool] = ..., all_fields: _Optional[_Iterable[_Union[FieldInfo, _Mapping]]] = ..., print_format: _Optional[_Union[PrintFormat, _Mapping]] = ..., print_fmt: _Optional[str] = ..., selector: _Optional[int] = ..., stack: _Optional[bool] = ...) -> None: ...
+    source: EventSource
+    sample: SampleInfo
+    def __init__(self, id: _Optional[int] = ..., system: _Optional[str] = ..., name: _Optional[str] = ..., alias: _Optional[str] = ..., common_type: _Optional[int] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., row_size: _Optional[int] = ..., has_dynamic: _Optional[bool] = ..., all_fields: _Optional[_Iterable[_Union[FieldInfo, _Mapping]]] = ..., print_format: _Optional[_Union[PrintFormat, _Mapping]] = ..., print_fmt: _Optional[str] = ..., selector: _Optional[int] = ..., stack: _Optional[bool] = ..., source: _Optional[_Union[EventSource, str]] = ..., sample: _Optional[_Union[SampleInfo, _Mapping]] = ...) -> None: ...
+
+class SampleInfo(_message.Message):
+    __slots__ = ("counter", "read_format", "regs_user", "regs_intr")
+    COUNTER_FIELD_NUMBER: _ClassVar[int]
+    READ_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    REGS_USER_FIELD_NUMBER: _ClassVar[int]
+    REGS_INTR_FIELD_NUMBER: _ClassVar[int]
+    counter: str
+    read_format: int
+    regs_user: _containers.RepeatedScalarFieldContainer[str]
+    regs_intr: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, counter: _Optional[str] = ..., read_format: _Optional[int] = ..., regs_user: _Optional[_Iterable[str]] = ..., regs_intr: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Field(_message.Message):
     __slots__ = ("name", "kind", "offset", "size")
@@ -177,7 +212,7 @@ class Field(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[FieldKind, str]] = ..., offset: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
 
 class FieldInfo(_message.Message):
-    __slots__ = ("name", "type", "kind", "size", "element_size", "element_signed", "named_values")
+    __slots__ = ("name", "type", "kind", "size", "element_size", "element_signed", "named_values", "on_request")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +220,7 @@ class FieldInfo(_message.Message):
     ELEMENT_SIZE_FIELD_NUMBER: _ClassVar[int]
     ELEMENT_SIGNED_FIELD_NUMBER: _ClassVar[int]
     NAMED_VALUES_FIELD_NUMBER: _ClassVar[int]
+    ON_REQUEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: str
     kind: FieldKind
@@ -192,7 +228,8 @@ class FieldInfo(_message.Message):
     element_size: int
     element_signed: bool
     named_values: NamedValues
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., kind: _Optional[_Union[FieldKind, str]] = ..., size: _Optional[int] = ..., element_size: _Optional[int] = ..., element_signed: _Optional[bool] = ..., named_values: _Optional[_Union[NamedValues, _Mapping]] = ...) -> None: ...
+    on_request: bool
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., kind: _Optional[_Union[FieldKind, str]] = ..., size: _Optional[int] = ..., element_size: _Optional[int] = ..., element_signed: _Optional[bool] = ..., named_values: _Optional[_Union[NamedValues, _Mapping]] = ..., on_request: _Optional[bool] = ...) -> None: ...
 
 class NamedValues(_message.Message):
     __slots__ = ("flags", "delimiter", "values")
@@ -299,15 +336,19 @@ class Scope(_message.Message):
     def __init__(self, cpus: _Optional[str] = ..., pids: _Optional[_Iterable[int]] = ..., tids: _Optional[_Iterable[int]] = ..., cgroups: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Stacks(_message.Message):
-    __slots__ = ("kernel", "user")
+    __slots__ = ("kernel", "user", "max_depth", "python")
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    MAX_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
     kernel: bool
     user: bool
-    def __init__(self, kernel: _Optional[bool] = ..., user: _Optional[bool] = ...) -> None: ...
+    max_depth: int
+    python: bool
+    def __init__(self, kernel: _Optional[bool] = ..., user: _Optional[bool] = ..., max_depth: _Optional[int] = ..., python: _Optional[bool] = ...) -> None: ...
 
 class TraceResponse(_message.Message):
-    __slots__ = ("started", "losses", "warnings", "stacks", "batches", "samples", "mark", "end")
+    __slots__ = ("started", "losses", "warnings", "stacks", "batches", "samples", "mark", "end", "forget_stacks_below")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
@@ -316,6 +357,7 @@ class TraceResponse(_message.Message):
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     MARK_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    FORGET_STACKS_BELOW_FIELD_NUMBER: _ClassVar[int]
     started: Started
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
@@ -324,7 +366,8 @@ class TraceResponse(_message.Message):
     samples: _containers.RepeatedCompositeFieldContainer[Sample]
     mark: RoundMark
     end: End
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., stacks: _Optional[_Iterable[_Union[Stack, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mark: _Optional[_Union[RoundMark, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
+    forget_stacks_below: int
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., stacks: _Optional[_Iterable[_Union[Stack, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mark: _Optional[_Union[RoundMark, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., forget_stacks_below: _Optional[int] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("session_id", "schemas", "realtime_offset", "start_time")
