@@ -1,0 +1,1 @@
+"""Dynamic probes: from selectors such as kprobe:vfs_read to places in code, and their fields."""

@@ -1,0 +1,88 @@
+"""Where a value is when a user probe is hit, and the C that gets it from there."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+_MACHINE = platform.machine()
+# General registers as C over `struct pt_regs *regs`, by the names that Place uses.
+_X86_64 = {
+    name: f"regs->{name}"
+    for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")
+    + tuple(f"r{number}" for number in range(8, 16))
+}
+_AARCH64 = {f"x{number}": f"regs->regs[{number}]" for number in range(31)} | {
+    "sp": "regs->sp",
+    "pc": "regs->pc",
+}
+REGISTERS = {"x86_64": _X86_64, "aarch64": _AARCH64}
+# In the order of integer arguments (System V ABI, AAPCS64), and where functions return them.
+ARGUMENTS = {
+    "x86_64": ("di", "si", "dx", "cx", "r8", "r9"),
+    "aarch64": tuple(f"x{number}" for number in range(8)),
+}
+RETURNED = {"x86_64": "ax", "aarch64": "x0"}
+PROGRAM_COUNTER = {"x86_64": "ip", "aarch64": "pc"}
+_S64 = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A register, a constant, or memory of the process.
+
+    Memory is at base + index * scale + displacement, where each register may be "" for none.
+    A constant is the displacement; a register is `base` alone.
+    """
+
+    what: str
+    base: str = ""
+    displacement: int = 0
+    index: str = ""
+    scale: int = 1
+
+    @classmethod
+    def from_json(cls, place: Any) -> Place:
+        """Check what the worker says; raises ValueError, KeyError or TypeError."""
+        result = cls(**place)
+        known = REGISTERS[_MACHINE]
+        if result.what not in ("register", "memory", "constant") or (
+            result.base not in known and (result.base or result.what == "register")
+        ):
+            raise ValueError("an unknown place")
+        if result.index and result.index not in known:
+            raise ValueError("an unknown index register")
+        if type(result.displacement) is not int or not -_S64 <= result.displacement < _S64:
+            raise ValueError("a displacement out of range")
+        if result.scale not in (1, 2, 4, 8):
+            raise ValueError("an impossible scale")
+        return result
+
+
+def fetch(place: Place, word: int, size: int, signed: bool) -> str:
+    """C that sets record[word] to a value of `size` bytes at `place`, widened to 64 bits.
+
+    What cannot be read, since its page is not in memory, is 0.
+    """
+    registers = REGISTERS[_MACHINE]
+    ctype = f"{'s' if signed else 'u'}{size * 8}"
+    widened = "(u64)(s64)" if signed else "(u64)"
+    if place.what == "constant":
+        return f"record[{word}] = {widened}({ctype}){_literal(place.displacement)};"
+    if place.what == "register":
+        return f"record[{word}] = {widened}({ctype}){registers[place.base]};"
+    address = [_literal(place.displacement)]
+    if place.base:
+        address.append(f"(u64){registers[place.base]}")
+    if place.index:
+        address.append(f"(u64){registers[place.index]} * {place.scale}")
+    return (
+        f"{{ {ctype} value = 0; "
+        f"bpf_probe_read_user(&value, {size}, (void *)({' + '.join(address)})); "
+        f"record[{word}] = {widened}value; }}"
+    )
+
+
+def _literal(value: int) -> str:
+    return f"{value & (2 * _S64 - 1):#x}ull"
