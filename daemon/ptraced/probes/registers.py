@@ -19,11 +19,10 @@ class Registers:
 
     `arguments` are those of the first integer arguments of a C function, `returned` that of
     its value, `ip` that of the next instruction, of which a kprobe's handler finds
-    `kprobe_ip_past` bytes more than the probe's place. `wide_in_pairs` is true where an
-    argument of 16 aligned bytes starts in an even register only, and `large_by_pointer` where
-    a larger structure takes a register, for its address. `named` has all names that an
-    assembler has for the general registers, without '%'; those of narrow ones are C whose
-    low bytes are the register.
+    `kprobe_ip_past` bytes more than the probe's place. `aapcs64` says that calls follow the
+    Procedure Call Standard for the Arm 64-bit Architecture, else it is System V's for x86-64.
+    `named` has all names that an assembler has for the general registers, without '%'; those
+    of narrow ones are C whose low bytes are the register.
     """
 
     arguments: tuple[str, ...]
@@ -31,8 +30,7 @@ class Registers:
     ip: str
     sp: str
     kprobe_ip_past: int
-    wide_in_pairs: bool
-    large_by_pointer: bool
+    aapcs64: bool
     named: Mapping[str, str]
 
 
@@ -81,8 +79,7 @@ _MACHINES = {
         sp="regs->sp",
         # int3 has been executed, or it looks so (arch/x86/kernel/kprobes/ftrace.c).
         kprobe_ip_past=1,
-        wide_in_pairs=False,
-        large_by_pointer=False,
+        aapcs64=False,
         named=_x86_names(),
     ),
     "aarch64": Registers(
@@ -91,8 +88,7 @@ _MACHINES = {
         ip="regs->pc",
         sp="regs->sp",
         kprobe_ip_past=0,
-        wide_in_pairs=True,
-        large_by_pointer=True,
+        aapcs64=True,
         named=_arm64_names(),
     ),
 }

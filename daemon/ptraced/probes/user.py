@@ -21,3 +21,8 @@ def find_user_probes(
 ) -> list[tuple[EventFormat, Probe]]:
     """Return the probes of a file that a target means."""
     raise Unavailable("error: probes of files are not available yet")
+
+
+def explain_user_refusal(format: EventFormat, probe: Probe, error: OSError) -> str:
+    """Return the text of an error for a probe of a file that could not be attached."""
+    return f"error: the kernel refuses {format.system}:{format.name}: {error.strerror}"
