@@ -1,12 +1,15 @@
 # Needs nothing but make, on a Debian 12, as root: every target installs what it uses first.
 
-.PHONY: demo test bench lint install proto clean
+.PHONY: demo test test-vm bench lint install proto clean
 
 demo: install
 	deploy/demo
 
 test: lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --vm
+
+test-vm: install
+	.venv/bin/python -m pytest --vm-only
 
 bench: install
 	bench/run

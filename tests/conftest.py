@@ -9,6 +9,7 @@ import pytest
 
 from ptraced.check import checks
 from ptraced.config import Config
+from vm import host_plugin
 
 
 @functools.cache
@@ -21,9 +22,27 @@ def _promised() -> list[str]:
     return os.environ.get("PTRACED_FEATURES", "").splitlines()
 
 
+def _needed(item: pytest.Item) -> list[str]:
+    return [name for mark in item.iter_markers("needs_kernel") for name in mark.args]
+
+
+def _lacking(item: pytest.Item) -> list[str]:
+    """What a test needs and this kernel does not have,."""
+    return [name for name in _needed(item) if not _features().get(name, True)]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    host_plugin.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--vm") or config.getoption("--vm-only"):
+        config.pluginmanager.register(host_plugin.GuestTests(config, _lacking))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test where the kernel lacks what it needs; fail it where CI promises that."""
-    needed = [name for mark in item.iter_markers("needs_kernel") for name in mark.args]
+    needed = _needed(item)
     unknown = [name for name in needed if name not in _features()]
     if unknown:
         pytest.fail(f"`ptraced --check` knows no {', '.join(unknown)}", pytrace=False)
@@ -32,4 +51,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if broken:
         pytest.fail(f"CI's machine should have: {', '.join(broken)}", pytrace=False)
     if lacking:
-        pytest.skip(f"this machine lacks: {', '.join(lacking)}")
+        hint = "; make test-vm" if host_plugin.FEATURES.issuperset(lacking) else ""
+        pytest.skip(f"this machine lacks: {', '.join(lacking)}{hint}")

@@ -2,9 +2,9 @@
 # command of /run/vm/command with its output on the ports "stdout" and "stderr", then its status.
 busybox=/run/vm/busybox
 $busybox mkdir -p /dev/pts /dev/shm
+$busybox mkdir -m 1777 /run/tmp
 $busybox mount -t devpts -o mode=600,ptmxmode=666 devpts /dev/pts
 $busybox mount -t tmpfs shm /dev/shm
-$busybox mount -t tmpfs -o mode=1777 tmp /tmp
 $busybox mount -t tracefs tracefs /sys/kernel/tracing
 $busybox mount -t debugfs debugfs /sys/kernel/debug
 $busybox mount -t bpf bpf /sys/fs/bpf
