@@ -1,31 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// The program of one event: @EVENT@.
+// The program of one event, or of one of a probe's places: @EVENT@.
 //
 // It always returns 1: with 0 the kernel would keep the hit from every other
 // user of the tracepoint, from perf record for one.
 
-@FILTER@
-int event_@N@(void *ctx)
+int @PROGRAM@(@HIT@ *hit)
 {
-	if (!is_enabled() || !in_scope() || !filter_@N@(ctx))
+	if (!is_enabled() || !in_scope())
 		return 1;
+
+#if @IS_PROBE@
+	u64 record[@WORDS@];
+
+	{
+		struct pt_regs *regs = hit;
+
+@RECORD@
+	}
+	void *ctx = record;
+#else
+	void *ctx = hit;
+#endif
+	// From here on a record is a record: clang shall not look into how it was made.
+	asm volatile("" : "+r"(ctx) : : "memory");
+
+	u32 zero = 0;
+	struct scratch *room = 0;
+#if @GUARDED@
+	room = scratch.lookup(&zero);
+	if (!room)
+		return 1;
+	if (!take_scratch(room))
+		goto lost;
+#endif
+	if (!filter_@N@(ctx))
+		goto leave;
 
 	u32 end = @ROW_SIZE@;
 #if @ON_STACK@
 	u8 row[@ROW_SIZE@] __attribute__((aligned(8)));
 #else
-	u32 zero = 0;
-	struct scratch *room = scratch.lookup(&zero);
-
+#if !@GUARDED@
+	room = scratch.lookup(&zero);
 	if (!room)
 		return 1;
+#endif
 	u8 *row = room->bytes;
 #endif
 @COPY@
-	if (rows.perf_submit(ctx, row, end))
-		goto lost;
-	return 1;
+	if (!rows.perf_submit(hit, row, end))
+		goto leave;
 lost:
 	count_lost(@N@);
+leave:
+#if @GUARDED@
+	leave_scratch(room);
+#endif
 	return 1;
 }

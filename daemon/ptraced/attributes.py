@@ -13,6 +13,10 @@ from ptraced.errors import TraceError
 _STACK_MAX = 127
 _NAME = re.compile(r"[A-Za-z_-]+")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
+# An argument of a probe, and the most bytes to read of its text.
+_STRING = re.compile(r"([A-Za-z_]\w*)(?::([0-9]{1,5}))?")
+_STRING_BYTES = 256
+_STRING_BYTES_MIN, _STRING_BYTES_MAX = 8, 4096
 _CPUS = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 # perf-prof's other profilers use these; for samples that go to a script they mean nothing.
 _WITHOUT_EFFECT = (
@@ -24,12 +28,17 @@ _REFUSED = ("push", "pull")
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """The attributes that act; max_stack counts frames, cpus is a list like "0-3,8"."""
+    """The attributes that act; max_stack counts frames, cpus is a list like "0-3,8".
+
+    `strings` names arguments of a probe that are text in user memory, and the most bytes that
+    are read of each.
+    """
 
     stack: bool = False
     max_stack: int | None = None
     alias: str = ""
     cpus: str = ""
+    strings: tuple[tuple[str, int], ...] = ()
 
 
 class _AttributeError(Exception):
@@ -97,9 +106,21 @@ def _cpus(attributes: Attributes, value: str | None) -> Attributes:
     return replace(attributes, cpus=value)
 
 
+def _str(attributes: Attributes, value: str | None) -> Attributes:
+    parsed = _STRING.fullmatch(value or "")
+    size = int(parsed[2] or _STRING_BYTES) if parsed else 0
+    if parsed is None or not _STRING_BYTES_MIN <= size <= _STRING_BYTES_MAX:
+        raise _AttributeError(
+            "'str=' takes an argument, and the most bytes of its text "
+            f"({_STRING_BYTES_MIN} to {_STRING_BYTES_MAX}): str=filename or str=filename:1024"
+        )
+    return replace(attributes, strings=(*attributes.strings, (parsed[1], size)))
+
+
 _ACTIONS: dict[str, Callable[[Attributes, str | None], Attributes]] = {
     "stack": _stack,
     "max-stack": _max_stack,
     "alias": _alias,
     "cpus": _cpus,
+    "str": _str,
 }

@@ -19,7 +19,7 @@ from ptraced import syscalls
 # enum bpf_cmd, enum bpf_map_type, enum bpf_prog_type: include/uapi/linux/bpf.h
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = range(6)
 _OBJ_GET_INFO = 15
-_PROG_TYPE_TRACEPOINT = 5
+PROG_KPROBE, PROG_TRACEPOINT, PROG_PERF_EVENT = 2, 5, 7
 MAP_ARRAY = 2
 MAP_PERF_EVENT_ARRAY = 4
 F_MMAPABLE = 1 << 10
@@ -111,37 +111,39 @@ class VerifierError(OSError):
         self.log = log
 
 
-def load_tracepoint_program(name: str, instructions: bytes) -> int:
-    """Load a program of type tracepoint; returns its descriptor.
+def load_program(kind: int, name: str, instructions: bytes) -> int:
+    """Load a program of a PROG_ type; returns its descriptor.
 
     Raises VerifierError with the verifier's log, PermissionError without CAP_BPF
     and CAP_PERFMON.
     """
     try:
-        return _load(name, instructions, None)
+        return _load(kind, name, instructions, None)
     except PermissionError as error:
         if error.errno == errno.EPERM:
             raise
-        return _load_with_log(name, instructions)
+        return _load_with_log(kind, name, instructions)
     except OSError:
-        return _load_with_log(name, instructions)
+        return _load_with_log(kind, name, instructions)
 
 
-def _load_with_log(name: str, instructions: bytes) -> int:
+def _load_with_log(kind: int, name: str, instructions: bytes) -> int:
     log = ctypes.create_string_buffer(_LOG_BYTES)
     try:
-        return _load(name, instructions, log)
+        return _load(kind, name, instructions, log)
     except OSError as error:
         text = log.value.decode(errors="replace")
         raise VerifierError(error.errno or errno.EINVAL, text) from None
 
 
-def _load(name: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | None) -> int:
+def _load(
+    kind: int, name: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | None
+) -> int:
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
     attr = struct.pack(
         "<IIQQIIQII16s",
-        _PROG_TYPE_TRACEPOINT,
+        kind,
         len(instructions) // 8,
         ctypes.addressof(code),
         ctypes.addressof(licence),

@@ -211,6 +211,8 @@ class Checker:
             return _Text(name, "user's string", POINTED_MAX, Memory.USER)
         if field is Pseudo.COMM:
             return _Text(field, "char[16]", 16)
+        if isinstance(field, FormatField) and field.pointed:
+            return _Text(name, "char *", field.pointed, Memory.USER)
         if isinstance(field, FormatField) and field.kind in _TEXTS:
             dynamic = field.kind == pb.FIELD_KIND_DYNAMIC_STRING
             return _Text(name, field.ctype, DYNAMIC_MAX if dynamic else field.size)

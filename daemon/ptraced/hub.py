@@ -12,6 +12,7 @@ from ptraced.errors import TraceError, Unavailable
 from ptraced.program import ModulePlan, module_text
 from ptraced.reader import Reader
 from ptraced.source import RingOptions, Source
+from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
 
 # Sources that may wait for their take-down at once.
@@ -30,10 +31,13 @@ class _Entry:
 class Hub:
     """Makes sources, counts their users, and takes them down behind the last one."""
 
-    def __init__(self, tracefs: Tracefs, compiler: Compiler, reader: Reader) -> None:
+    def __init__(
+        self, tracefs: Tracefs, compiler: Compiler, reader: Reader, stacks: StackTable
+    ) -> None:
         self._tracefs = tracefs
         self._compiler = compiler
         self._reader = reader
+        self._stacks = stacks
         self._lock = threading.Lock()
         self._entries: dict[Hashable, _Entry] = {}
         self._keys: dict[Source, Hashable] = {}
@@ -112,7 +116,7 @@ class Hub:
     def _load(self, plan: ModulePlan, options: RingOptions) -> Source:
         try:
             compiled = self._compiler.compile(module_text(plan, self._tracefs))
-            return Source(plan, compiled, options, self._tracefs)
+            return Source(plan, compiled, options, self._tracefs, self._stacks)
         except CompileError as error:
             raise TraceError(f"error: a generated program did not compile: {error}") from error
         except VerifierError as error:

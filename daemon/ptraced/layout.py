@@ -50,6 +50,16 @@ class RowLayout:
     row_size: int
     has_dynamic: bool
 
+    @property
+    def stack(self) -> Column | None:
+        """The column that has the number of the row's stack."""
+        return next((c for c in self.columns if c.kind == pb.FIELD_KIND_STACK), None)
+
+    @property
+    def walked(self) -> bool:
+        """Whether the programs' rows differ in size, by dynamic data or stacks behind them."""
+        return self.has_dynamic or self.stack is not None
+
 
 _TIME = Column("_time", pb.FIELD_KIND_UNSIGNED, 8, 8, None)
 _COMMON = {
@@ -64,12 +74,17 @@ _COMMON = {
 }
 
 
-def lay_out(format: EventFormat, wanted: Collection[str] | None) -> RowLayout:
+_STACK = Column("_callchain", pb.FIELD_KIND_STACK, 4, 4, None)
+
+
+def lay_out(format: EventFormat, wanted: Collection[str] | None, stack: bool = False) -> RowLayout:
     """The row with the wanted columns, or with all of them where `wanted` is None.
 
-    Raises TraceError for a name that the event does not have.
+    `stack` says that the event has stacks. Raises TraceError for a name that it does not have.
     """
     columns = _all_columns(format)
+    if stack:
+        columns[_STACK.name] = _STACK
     if wanted is not None:
         _check_names(format, wanted, columns)
         columns = {name: column for name, column in columns.items() if name in wanted}

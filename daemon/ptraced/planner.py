@@ -11,7 +11,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import UNKNOWN_COLUMNS, RowLayout, lay_out
-from ptraced.program import EventPlan, ModulePlan
+from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
 from ptraced.schema import event_schema
 from ptraced.scope import Scope, resolve_cpus, resolve_scope
 from ptraced.selector import SelectedEvent, resolve
@@ -52,26 +52,62 @@ def plan_session(
     if len(request.label.encode()) > _LABEL_BYTES_MAX:
         raise TraceError(f"error: the session's label has more than {_LABEL_BYTES_MAX} bytes")
     rings = _ring_options(request, config)
-    events = resolve(request.selectors, tracefs, config.limits.events_per_session)
+    scope = resolve_scope(request.scope)
+    pids = (*scope.pids, *scope.tids)
+    events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids)
     _check_filters(events)
     _check_wake_ups(request, events)
-    scope = resolve_scope(request.scope)
-    layouts = _layouts(events, request.projections)
+    depths = [_stack_depth(request.stacks, event) for event in events]
+    layouts = _layouts(events, depths, request.projections)
     schemas = [
-        event_schema(number, event, layout, request.print_formats)
-        for number, (event, layout) in enumerate(zip(events, layouts, strict=True), 1)
+        event_schema(number, event, layout, request.print_formats, depth is not None)
+        for number, (event, layout, depth) in enumerate(
+            zip(events, layouts, depths, strict=True), 1
+        )
     ]
-    modules = _modules(events, layouts, scope, headers)
-    return SessionPlan(schemas, modules, rings, _warnings(request, events))
+    plans = [
+        EventPlan(event.format, event.filter, layout, event.origin, depth or StackDepth(0, 0))
+        for event, layout, depth in zip(events, layouts, depths, strict=True)
+    ]
+    modules = _modules(events, plans, scope, headers)
+    return SessionPlan(schemas, modules, rings, _warnings(request))
 
 
-def describe(selectors: Sequence[str], tracefs: Tracefs) -> list[pb.EventSchema]:
+def describe(request: pb.DescribeEventsRequest, tracefs: Tracefs) -> list[pb.EventSchema]:
     """The schemas of selected events with all their fields, of each event once at most."""
-    events = resolve(selectors, tracefs, len(tracefs.names()))
+    pids = (*request.scope.pids, *request.scope.tids)
+    events = resolve(request.selectors, tracefs, len(tracefs.names()), pids)
+    depths = [_stack_depth(request.stacks, event) for event in events]
     return [
-        event_schema(number, event, lay_out(event.format, None), True)
-        for number, event in enumerate(events, 1)
+        event_schema(
+            number, event, lay_out(event.format, None, depth is not None), True, depth is not None
+        )
+        for number, (event, depth) in enumerate(zip(events, depths, strict=True), 1)
     ]
+
+
+def _stack_depth(stacks: pb.Stacks, event: SelectedEvent) -> StackDepth | None:
+    """What is captured of an event's stack; None where it has none."""
+    if not (stacks.kernel or stacks.user or event.stack):
+        return None
+    most = stack_depth_limit()
+    if stacks.max_depth > most:
+        raise TraceError(
+            f"error: stacks of {stacks.max_depth} frames: at most {most} are possible "
+            "(sysctl kernel.perf_event_max_stack)"
+        )
+    depth = min(event.max_stack or stacks.max_depth or most, most)
+    both = not (stacks.kernel or stacks.user)
+    return StackDepth(
+        depth if stacks.kernel or both else 0,
+        depth if stacks.user or both else 0,
+    )
+
+
+def stack_depth_limit() -> int:
+    """Frames of either part of a stack at most: what fits, and what the kernel is set to."""
+    setting = int(Path("/proc/sys/kernel/perf_event_max_stack").read_text())
+    return min(STACK_DEPTH_MAX, setting)
 
 
 def _ring_options(request: pb.TraceRequest, config: Config) -> RingOptions:
@@ -95,7 +131,9 @@ def _ring_options(request: pb.TraceRequest, config: Config) -> RingOptions:
 
 
 def _layouts(
-    events: Sequence[SelectedEvent], projections: Sequence[pb.Projection]
+    events: Sequence[SelectedEvent],
+    depths: Sequence[StackDepth | None],
+    projections: Sequence[pb.Projection],
 ) -> list[RowLayout]:
     wanted = {
         projection.event: None if projection.all_fields else frozenset(projection.fields)
@@ -105,33 +143,35 @@ def _layouts(
         lay_out(
             event.format,
             wanted.get(f"{event.format.system}:{event.alias or event.format.name}"),
+            depth is not None,
         )
-        for event in events
+        for event, depth in zip(events, depths, strict=True)
     ]
 
 
 def _modules(
     events: Sequence[SelectedEvent],
-    layouts: Sequence[RowLayout],
+    plans: Sequence[EventPlan],
     scope: Scope,
     headers: Path,
 ) -> list[PlannedModule]:
     """Group events into modules: alike ones that are many share one."""
-    groups: dict[Scope, list[tuple[int, EventPlan]]] = {}
-    for number, (event, layout) in enumerate(zip(events, layouts, strict=True), 1):
+    groups: dict[tuple[Scope, bool], list[tuple[int, EventPlan]]] = {}
+    for number, (event, plan) in enumerate(zip(events, plans, strict=True), 1):
         own = replace(scope, cpus=_event_cpus(event, scope))
-        plan = EventPlan(event.format, event.filter, layout)
-        groups.setdefault(own, []).append((number, plan))
+        # Programs that user programs hit may be preempted in the middle, others may not: the
+        # room in which they put rows together is not for both.
+        groups.setdefault((own, plan.of_file), []).append((number, plan))
     modules = []
-    for own, members in groups.items():
+    for (own, _), members in groups.items():
         step = 1 if len(events) <= _OWN_MODULE_MAX else len(members)
         for start in range(0, len(members), step):
             part = members[start : start + step]
-            plans = tuple(plan for _, plan in part)
-            places = dispatched([plan.format for plan in plans], headers)
+            module = tuple(plan for _, plan in part)
+            places = dispatched([plan.format for plan in module], headers)
             modules.append(
                 PlannedModule(
-                    ModulePlan(plans, own, places),
+                    ModulePlan(module, own, places),
                     {position: number for position, (number, _) in enumerate(part)},
                 )
             )
@@ -153,10 +193,8 @@ def _event_cpus(event: SelectedEvent, scope: Scope) -> tuple[int, ...]:
     return both
 
 
-def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list[str]:
+def _warnings(request: pb.TraceRequest) -> list[str]:
     warnings = []
-    if request.HasField("stacks") or any(event.stack for event in events):
-        warnings.append("stacks are not captured by this version; events come without them")
     asked = {name for projection in request.projections for name in projection.fields}
     unknown = sorted(asked & UNKNOWN_COLUMNS)
     if unknown:

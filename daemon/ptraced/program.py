@@ -17,13 +17,15 @@ from ptraced.bpf_maps import Map
 from ptraced.errors import Unavailable
 from ptraced.filter import Filter
 from ptraced.layout import TAG_BYTES, Column, RowLayout
+from ptraced.origin import Origin, Probe, Site, Tracepoint
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
 from ptraced.syscall_family import SYSCALLS_MAX, Dispatched, status_offset
 from ptraced.tracefs import EventFormat, FormatField, Tracefs
 
 _BPF = Path(__file__).parent / "bpf"
-# The verifier allows 512 bytes of stack; filters want some of it.
+# The verifier allows 512 bytes of stack; filters and records of probes want some of it.
 _STACK_ROW_MAX = 256
+_STACK_ROW_OF_PROBES_MAX = 128
 # Dynamic data of one record: less than PERF_MAX_TRACE_SIZE, 8192 bytes.
 _DYNAMIC_MAX = 8191
 # Rows of different events are padded to one size in their shared ring up to this
@@ -33,13 +35,42 @@ _PADDED_MAX = 128
 _LOADS_MAX = 8
 
 
+# Frames of a stack's part: PERF_MAX_STACK_DEPTH in include/uapi/linux/perf_event.h.
+STACK_DEPTH_MAX = 127
+_STACK_MASK = 1023
+_STACKS_BYTES = 8 + 2 * (_STACK_MASK + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class StackDepth:
+    """How many frames of each part of a stack are captured; 0 leaves the part out."""
+
+    kernel: int
+    user: int
+
+
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """One event of a module: what is matched and what is copied."""
+    """One event of a module: where it comes from, what is matched and what is copied.
+
+    `stack` counts where the layout has a column for it.
+    """
 
     format: EventFormat
     filter: Filter | None
     layout: RowLayout
+    origin: Origin = field(default_factory=Tracepoint)
+    stack: StackDepth = StackDepth(0, 0)
+
+    @property
+    def sites(self) -> tuple[Site | None, ...]:
+        """Where a program each is attached; None stands for the tracepoint."""
+        return self.origin.sites if isinstance(self.origin, Probe) else (None,)
+
+    @property
+    def of_file(self) -> bool:
+        """Whether user programs hit it."""
+        return isinstance(self.origin, Probe) and self.origin.file is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +92,12 @@ class ModulePlan:
         largest = max(event.layout.row_size for event in self.events) + TAG_BYTES
         if not self.tagged or largest > _PADDED_MAX:
             return 0
-        return 0 if any(event.layout.has_dynamic for event in self.events) else largest
+        return 0 if any(event.layout.walked for event in self.events) else largest
+
+    @property
+    def user_stacks(self) -> bool:
+        """Whether any row has a user's stack: its process has to be known."""
+        return any(event.layout.stack and event.stack.user for event in self.events)
 
     @property
     def key(self) -> Hashable:
@@ -69,8 +105,10 @@ class ModulePlan:
         events = tuple(
             (
                 event.format.id,
+                event.origin,
                 event.filter.canonical if event.filter else "",
-                tuple(column.name for column in event.layout.columns),
+                tuple((column.name, column.kind) for column in event.layout.columns),
+                event.stack,
             )
             for event in self.events
         )
@@ -86,12 +124,15 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
             "source.c",
             CPUS=cpus,
             LOST_SLOTS=cpus * len(plan.events),
-            SCRATCH_BYTES=scratch + 2 * (_DYNAMIC_MAX + 1),
+            SCRATCH_BYTES=scratch + 2 * (_DYNAMIC_MAX + 1) + _STACKS_BYTES,
             DYNAMIC_MAX=_DYNAMIC_MAX,
+            STACK_MASK=_STACK_MASK,
         ),
         _scope_text(plan.scope, tracefs),
         (_BPF / "filter.h").read_text(),
     ]
+    if any(isinstance(event.origin, Probe) for event in plan.events):
+        parts.append("#include <asm/ptrace.h>")
     parts += [_event_text(number, plan) for number in range(len(plan.events))]
     if plan.dispatched:
         parts.append(_dispatch_text())
@@ -138,27 +179,63 @@ def _offset(format: EventFormat, name: str) -> int:
 
 def _event_text(number: int, plan: ModulePlan) -> str:
     event = plan.events[number]
-    base = TAG_BYTES if plan.tagged else 0
     name = f"filter_{number}"
     if event.filter is None:
         filter_text = f"static __always_inline bool {name}(void *ctx) {{ return true; }}"
     else:
         filter_text = filter_c.emit(event.filter, event.format, name)
+    programs = [
+        _program_text(number, plan, program_name(number, index), site)
+        for index, site in enumerate(event.sites)
+    ]
+    return "\n".join([filter_text, *programs])
+
+
+def program_name(event: int, site: int) -> str:
+    """What the program of an event is called, and those of a probe's further sites."""
+    return f"event_{event}_{site}" if site else f"event_{event}"
+
+
+def _program_text(number: int, plan: ModulePlan, name: str, site: Site | None) -> str:
+    event = plan.events[number]
+    base = TAG_BYTES if plan.tagged else 0
     row_size = plan.padded_size or event.layout.row_size + base
+    largest = _STACK_ROW_MAX if site is None else _STACK_ROW_OF_PROBES_MAX
+    return _fill(
+        "event.c",
+        EVENT=f"event {number} of the module",
+        PROGRAM=name,
+        HIT="void" if site is None else "struct pt_regs",
+        IS_PROBE=int(site is not None),
+        WORDS=max((field.offset // 8 + 1 for field in event.format.fields), default=1),
+        RECORD=site.record if site is not None else "",
+        GUARDED=int(event.of_file),
+        N=number,
+        ROW_SIZE=row_size,
+        ON_STACK=int(not event.layout.walked and row_size <= largest),
+        COPY="\n".join(f"\t{copy}" for copy in _copies(number, event, base, row_size)),
+    )
+
+
+def _copies(number: int, event: EventPlan, base: int, row_size: int) -> list[str]:
+    """The C statements that fill a row."""
     copies = [f"*(u64 *)row = {number};"] if base else []
-    copies += [_copy(column, base, row_size) for column in event.layout.columns]
+    copies += [
+        _copy(column, base, row_size)
+        for column in event.layout.columns
+        if column != event.layout.stack
+    ]
     used = base + event.layout.row_size
     if used < row_size:
         copies.append(f"__builtin_memset(row + {used}, 0, {row_size - used});")
-    return _fill(
-        "event.c",
-        EVENT=f"{event.format.system}:{event.format.name}",
-        N=number,
-        FILTER=filter_text,
-        ROW_SIZE=row_size,
-        ON_STACK=int(not event.layout.has_dynamic and row_size <= _STACK_ROW_MAX),
-        COPY="\n".join(f"\t{copy}" for copy in copies),
-    )
+    if event.layout.stack is not None:
+        at = base + event.layout.stack.offset
+        depth = event.stack
+        copies.append(
+            f"{_end_test(row_size)} "
+            f"end = copy_stacks(hit, row, {base}, {at}, end, {8 * depth.kernel}, {8 * depth.user});"
+        )
+    return copies
 
 
 _COMMON_COPIES = {
@@ -183,13 +260,22 @@ def _copy(column: Column, base: int, row_size: int) -> str:
 
 
 def _copy_dynamic(field: FormatField, base: int, at: int, row_size: int) -> str:
+    if field.pointed:
+        return (
+            f"{_end_test(row_size)} end = copy_user_text(*(u64 *)(ctx + {field.offset}), "
+            f"row, {base}, {at}, end, {field.pointed});"
+        )
     counted_from = field.offset + field.size if field.relative else 0
-    # A record has no more dynamic data than this; the verifier has to be told.
     return (
-        f"if (end > {row_size + _DYNAMIC_MAX}) goto lost; "
+        f"{_end_test(row_size)} "
         f"end = copy_dynamic(ctx, *(u32 *)(ctx + {field.offset}), {counted_from}, "
         f"row, {base}, {at}, end);"
     )
+
+
+def _end_test(row_size: int) -> str:
+    # A record has no more dynamic data than this; the verifier has to be told.
+    return f"if (end > {row_size + _DYNAMIC_MAX}) goto lost;"
 
 
 def _copy_fixed(field: FormatField, word: int, at: int) -> str:

@@ -18,6 +18,8 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.perf_event import Ring
 from ptraced.session import Session
 from ptraced.source import Source, now
+from ptraced.stacks import StackTable
+from ptraced.tasks import Tasks, close_rings
 
 _log = logging.getLogger(__name__)
 # The kernel's counts of skipped programs are asked for this often, ns: it takes
@@ -47,11 +49,14 @@ class Reader:
     """Reads all sources of the daemon from one thread.
 
     `interval` is the longest time between rounds while anything is read, seconds:
-    it bounds how long an event waits that no watermark announced.
+    it bounds how long an event waits that no watermark announced. `tasks` are followed
+    while a source needs that.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, stacks: StackTable, tasks: Tasks) -> None:
         self._interval = interval
+        self._stacks = stacks
+        self._tasks = tasks
         self._lock = threading.Lock()
         self._feeds: dict[Source, _Feed] = {}
         self._buffer = memoryview(bytearray(0))
@@ -71,6 +76,10 @@ class Reader:
             for ring in source.rings:
                 self._poll.register(ring.fd, select.EPOLLIN)
                 undo.callback(self._poll.unregister, ring.fd)
+            if source.needs_tasks:
+                for ring in self._tasks.acquire():
+                    self._poll.register(ring.fd, select.EPOLLIN)
+                undo.callback(self._let_tasks_go)
             self._feeds[source] = _Feed(source, [[] for _ in source.layouts])
             undo.callback(self._feeds.pop, source)
             self._fit_buffer()
@@ -103,7 +112,15 @@ class Reader:
             del self._feeds[source]
             for ring in source.rings:
                 self._poll.unregister(ring.fd)
+            if source.needs_tasks:
+                self._let_tasks_go()
             self._fit_buffer()
+
+    def _let_tasks_go(self) -> None:
+        rings = self._tasks.release()
+        for ring in rings:
+            self._poll.unregister(ring.fd)
+        close_rings(rings)
 
     def close(self) -> None:
         """End the thread."""
@@ -139,6 +156,8 @@ class Reader:
     def _round(self) -> set[Session]:
         started = now()
         with self._lock:
+            self._stacks.trim()
+            self._tasks.catch_up()
             for feed in self._feeds.values():
                 try:
                     self._drain(feed)
@@ -168,7 +187,11 @@ class Reader:
         feed.last_round = started
 
     def _drain_ring(self, feed: _Feed, ring: Ring) -> None:
-        for rows in feed.source.rows(ring, self._buffer):
+        # Reads the ring at once, and makes the rows later: all programs that were started
+        # before a row are known then.
+        batches = feed.source.rows(ring, self._buffer)
+        self._tasks.catch_up()
+        for rows in batches:
             for session, schema_id in feed.takers[rows.event]:
                 session.offer(schema_id, ring.cpu, rows)
 

@@ -8,19 +8,20 @@ size a ring's content is an array of equal records, and NumPy strips the framing
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from ptraced.layout import TAG_BYTES
+from ptraced.layout import TAG_BYTES, RowLayout
+from ptraced.stacks import HEAD, Stack, StackTable
 
 _SAMPLE = 9
 _HEADER = struct.Struct("<IHH")
 _TAG = struct.Struct("<Q")
+_PLACE = struct.Struct("<I")
 _FRAMING = 12
 # A batch stays below this many bytes, so that messages do too.
 _BATCH_BYTES = 512 << 10
@@ -30,13 +31,14 @@ _FIXED_BITS = 0xFFFF_0000_FFFF_FFFF
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one event from one CPU, as Batch.rows wants them."""
+    """Rows of one event from one CPU, as Batch.rows wants them, and the stacks they refer to."""
 
     event: int
     count: int
     data: bytes
     first_time: int
     last_time: int
+    stacks: tuple[Stack, ...] = ()
 
 
 @lru_cache(maxsize=4096)
@@ -113,24 +115,29 @@ def tagged_rows(span: memoryview, row_sizes: list[int], padded: int) -> Iterator
             yield _packed(int(event), rows[tags == event].view(own)["row"])
 
 
-def walked_rows(span: memoryview, row_sizes: list[int], dynamic: list[bool]) -> Iterator[Rows]:
+def walked_rows(
+    span: memoryview, layouts: Sequence[RowLayout], stacks: StackTable
+) -> Iterator[Rows]:
     """Batches of a ring whose rows differ in size, record by record.
 
-    A ring of one event has no tags.
+    A ring of one event has no tags. Stacks behind the rows are interned.
     """
-    tag_bytes = TAG_BYTES if len(row_sizes) > 1 else 0
+    tagged = len(layouts) > 1
     at = 0
     while at < len(span):
-        gathered: dict[int, _Gathered] = defaultdict(_Gathered)
+        gathered: dict[int, _Gathered] = {}
         stop = min(len(span), at + _BATCH_BYTES)
         while at < stop:
             kind, _, size = _HEADER.unpack_from(span, at)
             if kind == _SAMPLE:
                 start = at + _FRAMING
-                event = _TAG.unpack_from(span, start)[0] if tag_bytes else 0
-                start += tag_bytes
-                end = at + size if dynamic[event] else start + row_sizes[event]
-                gathered[event].add(span[start:end], dynamic[event])
+                event = 0
+                if tagged:
+                    (event,) = _TAG.unpack_from(span, start)
+                    start += TAG_BYTES
+                if event not in gathered:
+                    gathered[event] = _Gathered(layouts[event], stacks)
+                gathered[event].add(span, start, at + size)
             at += size
         for event, rows in gathered.items():
             yield rows.batch(event)
@@ -139,16 +146,44 @@ def walked_rows(span: memoryview, row_sizes: list[int], dynamic: list[bool]) -> 
 class _Gathered:
     """Rows of one event on the way to a batch."""
 
-    def __init__(self) -> None:
-        self._pieces: list[memoryview | bytes] = []
+    def __init__(self, layout: RowLayout, stacks: StackTable) -> None:
         self._times: list[int] = []
+        self._pieces: list[memoryview | bytes] = []
+        self._size = layout.row_size
+        self._with_length = layout.has_dynamic
+        self._stack_at = layout.stack.offset if layout.stack else -1
+        self._stacks = stacks
+        self._numbers: list[int] = []
 
-    def add(self, row: memoryview, with_length: bool) -> None:
-        self._times.append(_TAG.unpack_from(row)[0])
-        if with_length:
-            self._pieces.append(len(row).to_bytes(4, "little"))
-        self._pieces.append(row)
+    def add(self, span: memoryview, start: int, end: int) -> None:
+        """Take the row at span[start:], which ends before `end`."""
+        (time,) = _TAG.unpack_from(span, start)
+        self._times.append(time)
+        if self._stack_at >= 0:
+            end = self._take_stack(span, start, time)
+        elif not self._with_length:
+            end = start + self._size
+        if self._with_length:
+            self._pieces.append(_PLACE.pack(end - start))
+        self._pieces.append(span[start:end])
+
+    def _take_stack(self, span: memoryview, start: int, time: int) -> int:
+        """Intern the stack behind a row; returns where it begins and the row ends."""
+        place = start + _PLACE.unpack_from(span, start + self._stack_at)[0]
+        _, kernel, user = HEAD.unpack_from(span, place)
+        key = bytes(span[place : place + HEAD.size + kernel + user])
+        number = self._stacks.number(key, time)
+        # The buffer is ours until it is filled anew.
+        _PLACE.pack_into(span, start + self._stack_at, number)
+        self._numbers.append(number)
+        return place
 
     def batch(self, event: int) -> Rows:
-        data = b"".join(self._pieces)
-        return Rows(event, len(self._times), data, self._times[0], self._times[-1])
+        return Rows(
+            event,
+            len(self._times),
+            b"".join(self._pieces),
+            self._times[0],
+            self._times[-1],
+            self._stacks.by_number(set(self._numbers)),
+        )

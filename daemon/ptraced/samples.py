@@ -50,7 +50,7 @@ def _field(field: pb.Field, row: bytes) -> pb.SampleField:
     match field.kind:
         case pb.FIELD_KIND_SIGNED:
             (result.signed,) = struct.unpack(_SIGNED[field.size], raw)
-        case pb.FIELD_KIND_UNSIGNED | pb.FIELD_KIND_POINTER:
+        case pb.FIELD_KIND_UNSIGNED | pb.FIELD_KIND_POINTER | pb.FIELD_KIND_STACK:
             (result.unsigned,) = struct.unpack(_UNSIGNED[field.size], raw)
         case pb.FIELD_KIND_BOOL:
             result.truth = raw != b"\0"
@@ -58,7 +58,7 @@ def _field(field: pb.Field, row: bytes) -> pb.SampleField:
             result.text = _text(raw)
         case pb.FIELD_KIND_DYNAMIC_STRING:
             result.text = _text(_dynamic(row, raw))
-        case pb.FIELD_KIND_DYNAMIC_BYTES:
+        case pb.FIELD_KIND_DYNAMIC_BYTES | pb.FIELD_KIND_READ | pb.FIELD_KIND_REGS:
             result.data = _dynamic(row, raw)
         case _:
             result.data = raw

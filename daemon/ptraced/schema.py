@@ -7,14 +7,21 @@ from functools import lru_cache
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import printfmt
 from ptraced.layout import RowLayout
+from ptraced.origin import Probe, Sampled, Tracepoint
 from ptraced.selector import SelectedEvent
 from ptraced.tracefs import EventFormat, FormatField
 
+_SOURCES = {
+    Tracepoint: pb.EVENT_SOURCE_TRACEPOINT,
+    Probe: pb.EVENT_SOURCE_PROBE,
+    Sampled: pb.EVENT_SOURCE_SAMPLE,
+}
+
 
 def event_schema(
-    schema_id: int, event: SelectedEvent, layout: RowLayout, print_format: bool
+    schema_id: int, event: SelectedEvent, layout: RowLayout, print_format: bool, stack: bool
 ) -> pb.EventSchema:
-    """The schema of an event whose rows have `layout`."""
+    """The schema of an event whose rows have `layout`; `stack` says whether it has stacks."""
     format = event.format
     parsed = _parsed_print_format(format)
     named = printfmt.named_values(parsed) if parsed is not None else {}
@@ -33,7 +40,8 @@ def event_schema(
         all_fields=[_field_info(field, named.get(field.name)) for field in format.fields],
         print_fmt=format.print_fmt,
         selector=event.index,
-        stack=event.stack,
+        stack=stack,
+        source=_SOURCES[type(event.origin)],
     )
     if print_format and parsed is not None:
         schema.print_format.CopyFrom(parsed)

@@ -1,5 +1,8 @@
 """Selectors, what -e takes: sys:name[/filter/ATTR/ATTR/.../], separated by commas.
 
+In place of sys:name stands a probe (probes/selector.py), or an event that samples, which
+has options in place of the filter (sampling/selector.py).
+
 A comma or slash in quotes, parentheses, brackets or braces is an ordinary character, and so
 is a comma between two slashes. Every slash has its closing one.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
@@ -18,29 +21,13 @@ from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.filter import Filter, check_filter, parse_filter
 from ptraced.origin import Origin, Tracepoint
+from ptraced.probes.selector import KINDS, find_probes
 from ptraced.tracefs import EventFormat, Tracefs
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 # Characters of an event's name; Python keeps compiled globs.
 _EVENT_MAX = 256
 _GLOB = re.compile(r"[*?[]")
-# Sources of perf-prof that are no tracepoints; they come with later versions.
-_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
-_PROFILERS = (
-    "profile",
-    "task-state",
-    "page-faults",
-    "oncpu",
-    "watchdog",
-    "sched-migrate",
-    "context-switches",
-    "breakpoint",
-    "kvm-exit",
-    "ldlat-loads",
-    "ldlat-stores",
-    "cpu-clock",
-    "task-clock",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +35,7 @@ class Selector:
     """A selector as typed.
 
     `event` is its "system:name", which may be a glob; its filter, if it has one, is
-    text[slice(*filter)].
+    text[slice(*filter)]. Events that sample have options there.
     """
 
     text: str
@@ -73,7 +60,7 @@ class SelectedEvent:
     max_stack: int | None
     cpus: str
     text: str
-    origin: Origin = Tracepoint()
+    origin: Origin = field(default_factory=Tracepoint)
 
 
 def parse_selectors(text: str) -> list[Selector]:
@@ -88,18 +75,20 @@ def parse_selectors(text: str) -> list[Selector]:
         start = end + 1
 
 
-def resolve(texts: Sequence[str], tracefs: Tracefs, most: int = sys.maxsize) -> list[SelectedEvent]:
+def resolve(
+    texts: Sequence[str], tracefs: Tracefs, most: int = sys.maxsize, pids: Sequence[int] = ()
+) -> list[SelectedEvent]:
     """Return the events that the texts of all -e ask for, in their order.
 
-    Wildcards become an entry per event. An event that is asked for twice is there twice.
-    Raises NotFound or TraceError that points at what is wrong, LimitExceeded for more than
-    `most` events.
+    Wildcards become an entry per event. An event that is asked for twice is there twice. Files
+    of probes are those that the first of `pids` sees. Raises NotFound or TraceError that points
+    at what is wrong, LimitExceeded for more than `most` events.
     """
     names = tracefs.names()
     selectors = (selector for text in texts for selector in parse_selectors(text))
     events: list[SelectedEvent] = []
     for index, selector in enumerate(selectors):
-        for event in _select(index, selector, names, tracefs):
+        for event in _select(index, selector, names, tracefs, most, pids):
             if len(events) == most:
                 raise LimitExceeded(f"error: more than {most} events are selected")
             events.append(event)
@@ -107,13 +96,30 @@ def resolve(texts: Sequence[str], tracefs: Tracefs, most: int = sys.maxsize) -> 
 
 
 def _select(
-    index: int, selector: Selector, names: Sequence[str], tracefs: Tracefs
+    index: int,
+    selector: Selector,
+    names: Sequence[str],
+    tracefs: Tracefs,
+    most: int,
+    pids: Sequence[int],
 ) -> Iterator[SelectedEvent]:
-    found = _matching(selector, names)
-    filter_text = parse_filter(selector.text, *selector.filter) if selector.filter else None
     attributes = selector.attributes
-    for name in found:
-        format = tracefs.format(*name.split(":", 1))
+    found: list[tuple[EventFormat, Origin]]
+    if selector.event.partition(":")[0] in KINDS:
+        strings = dict(attributes.strings)
+        found = [
+            *find_probes(
+                selector.event, selector.text, strings, tracefs=tracefs, most=most, pids=pids
+            )
+        ]
+    else:
+        _check_no_strings(selector)
+        found = [
+            (tracefs.format(*name.split(":", 1)), Tracepoint())
+            for name in _matching(selector, names)
+        ]
+    filter_text = parse_filter(selector.text, *selector.filter) if selector.filter else None
+    for format, origin in found:
         yield SelectedEvent(
             index=index,
             format=format,
@@ -123,7 +129,15 @@ def _select(
             max_stack=attributes.max_stack,
             cpus=attributes.cpus,
             text=selector.text,
+            origin=origin,
         )
+
+
+def _check_no_strings(selector: Selector) -> None:
+    if selector.attributes.strings:
+        start = selector.text.rindex("str=")
+        message = "'str=' is for arguments of probes; write NAME.ustring in a filter"
+        raise TraceError(pointed(message, selector.text, start, start + 3))
 
 
 def _parse(selector: str, text: str, start: int, end: int) -> Selector:
@@ -196,16 +210,6 @@ def _matching(selector: Selector, names: Sequence[str]) -> list[str]:
     elif event in names:
         return [event]
     else:
-        source, _, _ = event.partition(":")
-        if source in (*_PROBES, *_PROFILERS):
-            raise TraceError(
-                pointed(
-                    f"'{source}' is not available in this version, only tracepoints (sys:name) are",
-                    selector.text,
-                    0,
-                    len(source),
-                )
-            )
         message = f"no event '{printable(event)}'{_suggestion(event, names)}"
     # The caret goes under the name as a whole where there is no system.
     start = event.find(":") + 1 if _system_exists(event, names) else 0
@@ -222,5 +226,5 @@ def _suggestion(event: str, names: Sequence[str]) -> str:
         complete = [name for name in names if name.endswith(f":{event}")]
         if complete:
             return f" (did you mean '{complete[0]}'?)"
-        return nearest(event, [*names, *_PROFILERS])
+        return nearest(event, names)
     return nearest(event, names)

@@ -28,6 +28,9 @@ from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.session import Caller
 from ptraced.sessions import Sessions
+from ptraced.stacks import StackTable
+from ptraced.symbols.symbolizer import Symbolizer
+from ptraced.tasks import Tasks
 from ptraced.tracefs import Tracefs
 
 # Seconds that streams get to carry their end to their clients at shutdown.
@@ -84,11 +87,15 @@ class Server:
         headers = find_headers(config.state_dir())
         compiler = Compiler(headers.path)
         self._undo.callback(compiler.close)
-        reader = Reader(config.reader.interval_ms / 1000)
+        symbolizer = Symbolizer(lambda found: stacks.resolve(found))
+        self._undo.callback(symbolizer.close)
+        stacks = StackTable(symbolizer)
+        tasks = Tasks(symbolizer.task_records, stacks.forget_process)
+        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks)
         self._undo.callback(reader.close)
-        hub = Hub(tracefs, compiler, reader)
+        hub = Hub(tracefs, compiler, reader, stacks)
         self._undo.callback(hub.close)
-        self._sessions = Sessions(config, tracefs, headers.path, hub, reader)
+        self._sessions = Sessions(config, tracefs, headers.path, hub, reader, stacks)
         socket = config.server.socket
         _make_directory(socket.parent, 0o755)
         inner = _inner_directory(socket)

@@ -27,7 +27,7 @@ from ptraced.tracefs import Tracefs
 Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
-API_MINOR = 0
+API_MINOR = 1
 # Characters of a glob: Python keeps compiled ones.
 _GLOB_MAX = 256
 SERVICE = pb.DESCRIPTOR.services_by_name["Tracing"].full_name
@@ -104,7 +104,10 @@ class Service:
 
     @staticmethod
     def _features() -> list[str]:
-        features = ["tracepoint", "projection", "self_describing", "tasks", "print_formats"]
+        features = [
+            *("tracepoint", "projection", "self_describing", "tasks", "print_formats"),
+            *("probes", "sampling", "stacks"),
+        ]
         return features + ["cgroups"] * (cgroup_root() is not None)
 
     def list_events(
@@ -124,7 +127,7 @@ class Service:
     def describe_events(
         self, request: pb.DescribeEventsRequest, context: CallContext
     ) -> pb.DescribeEventsResponse:
-        return pb.DescribeEventsResponse(schemas=describe(request.selectors, self._tracefs))
+        return pb.DescribeEventsResponse(schemas=describe(request, self._tracefs))
 
     def list_sessions(
         self, request: pb.ListSessionsRequest, context: CallContext

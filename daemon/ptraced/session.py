@@ -18,6 +18,8 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced import wire
 from ptraced.rows import Rows
 from ptraced.samples import SampleDecoder
+from ptraced.sent_stacks import SentStacks
+from ptraced.stacks import StackTable
 
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
@@ -61,6 +63,7 @@ class Session:
         schemas: Sequence[pb.EventSchema],
         queue_bytes: int,
         caller: Caller | None,
+        stacks: StackTable,
     ) -> None:
         self.id = session_id
         self.request = request
@@ -69,6 +72,7 @@ class Session:
         self.start_realtime = time.time_ns()
         self._queue_bytes = queue_bytes
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
+        self._stacks = SentStacks(stacks)
         self._changed = threading.Condition()
         self._data: deque[_Queued] = deque()
         self._queued_bytes = 0
@@ -170,24 +174,23 @@ class Session:
                 control = self._take_control().SerializeToString()
                 batches = self._take_batches()
                 closing = self._take_closing()
+            ahead = b"".join((control, *self._stack_fragments(batches)))
             # Fragments that are joined are one message: see wire.py.
             if self._decoder is None:
-                yield b"".join((control, *_fragments(batches), closing.SerializeToString()))
+                yield b"".join((ahead, *_fragments(batches), closing.SerializeToString()))
             else:
-                parts = chain((control,), self._samples(batches), (closing.SerializeToString(),))
+                parts = chain((ahead,), self._samples(batches), (closing.SerializeToString(),))
                 yield from filter(None, parts)
             if closing.HasField("end"):
                 return
 
     def _has_something(self) -> bool:
-        return bool(
-            self._data
-            or self._losses
-            or self._warnings
-            or self._mark
-            or self._end is not None
-            or self._cancelled
-        )
+        if self._losses or self._warnings or self._cancelled:
+            return True
+        # What ends a round, or the stream, stands behind the data.
+        if self._data:
+            return _is_complete(self._data[0])
+        return bool(self._mark or self._end is not None)
 
     def _take_control(self) -> pb.TraceResponse:
         control = pb.TraceResponse(
@@ -211,7 +214,7 @@ class Session:
     def _take_batches(self) -> list[_Queued]:
         batches = []
         size = 0
-        while self._data and size < MESSAGE_BYTES:
+        while self._data and size < MESSAGE_BYTES and _is_complete(self._data[0]):
             batches.append(self._data.popleft())
             size += len(batches[-1].rows.data)
             self._queued_bytes -= _cost(batches[-1].rows)
@@ -222,12 +225,28 @@ class Session:
         closing = pb.TraceResponse()
         if self._data:
             return closing
+        # Nothing waits that might refer to them.
+        closing.forget_stacks_below = self._stacks.forgotten()
         if self._mark:
             closing.mark.time = self._marked = self._mark
             self._mark = 0
         if self._end is not None:
             closing.end.CopyFrom(self._end)
         return closing
+
+    def stacks_resolved(self) -> None:
+        """Look again at rows that wait for the frames of their stacks."""
+        with self._changed:
+            if self._data:
+                self._changed.notify()
+
+    def _stack_fragments(self, batches: list[_Queued]) -> Iterator[bytes]:
+        """What has to stand before these batches: the stacks that were not sent yet."""
+        for batch in batches:
+            for stack in self._stacks.new(batch.rows.stacks):
+                assert stack.data is not None
+                yield wire.stack_header(len(stack.data))
+                yield stack.data
 
     def _samples(self, batches: list[_Queued]) -> Iterator[bytes]:
         """Messages of self-describing samples, which take many times the room of rows."""
@@ -260,6 +279,10 @@ class Session:
             pb.EventTotals(schema_id=schema_id, delivered=count, lost=self._lost[schema_id])
             for schema_id, count in self._delivered.items()
         ]
+
+
+def _is_complete(batch: _Queued) -> bool:
+    return all(stack.data is not None for stack in batch.rows.stacks)
 
 
 def _cost(rows: Rows) -> int:

@@ -17,6 +17,7 @@ from ptraced.planner import SessionPlan, plan_session
 from ptraced.reader import Reader
 from ptraced.session import Caller, Session
 from ptraced.source import Source, now
+from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
 
 _SHUTDOWN = "ptraced is shutting down"
@@ -32,17 +33,25 @@ class Sessions:
     """Opens sessions on the hub's sources and keeps the books."""
 
     def __init__(
-        self, config: Config, tracefs: Tracefs, headers: Path, hub: Hub, reader: Reader
+        self,
+        config: Config,
+        tracefs: Tracefs,
+        headers: Path,
+        hub: Hub,
+        reader: Reader,
+        stacks: StackTable,
     ) -> None:
         self._config = config
         self._tracefs = tracefs
         self._headers = headers
         self._hub = hub
         self._reader = reader
+        self._stacks = stacks
         self._lock = threading.Lock()
         self._open: dict[str, _Open] = {}
         self._opening = 0
         self._closing = False
+        stacks.on_resolved = self._stacks_resolved
         reader.on_targets_gone = lambda session: self._finish(
             session, pb.END_REASON_TARGETS_GONE, "all traced processes are gone"
         )
@@ -63,7 +72,12 @@ class Sessions:
         try:
             plan = plan_session(request, self._tracefs, self._headers, self._config)
             session = Session(
-                secrets.token_hex(8), request, plan.schemas, self._config.limits.queue_bytes, caller
+                secrets.token_hex(8),
+                request,
+                plan.schemas,
+                self._config.limits.queue_bytes,
+                caller,
+                self._stacks,
             )
             opened = self._attach(session, plan)
             with self._lock:
@@ -84,6 +98,12 @@ class Sessions:
             events=len(plan.schemas),
         )
         return session, self._started(session)
+
+    def _stacks_resolved(self) -> None:
+        with self._lock:
+            sessions = [opened.session for opened in self._open.values()]
+        for session in sessions:
+            session.stacks_resolved()
 
     def _attach(self, session: Session, plan: SessionPlan) -> _Open:
         opened = _Open(session, [])

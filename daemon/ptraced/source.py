@@ -16,9 +16,12 @@ from ptraced.bpf_object import BpfObject
 from ptraced.errors import LimitExceeded, Unavailable
 from ptraced.layout import RowLayout
 from ptraced.loss_counts import LossCounts, LostEvents
-from ptraced.program import ModulePlan, fill_scope
+from ptraced.origin import Probe, Site
+from ptraced.probes.refusal import explain_refusal
+from ptraced.program import EventPlan, ModulePlan, fill_scope, program_name
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import is_alive, online_cpus, possible_cpus
+from ptraced.stacks import StackTable
 from ptraced.tracefs import EventFormat, Tracefs
 
 
@@ -48,9 +51,17 @@ class Source:
     """
 
     def __init__(
-        self, plan: ModulePlan, compiled: BpfObject, options: RingOptions, tracefs: Tracefs
+        self,
+        plan: ModulePlan,
+        compiled: BpfObject,
+        options: RingOptions,
+        tracefs: Tracefs,
+        stacks: StackTable,
     ) -> None:
         self.plan = plan
+        # Whether the reader has to follow which programs processes run.
+        self.needs_tasks = plan.user_stacks
+        self._stacks = stacks
         self._padded = plan.padded_size
         self.layouts: list[RowLayout] = [event.layout for event in plan.events]
         self.rings: list[perf_event.Ring] = []
@@ -74,16 +85,15 @@ class Source:
         self._enabled[:8] = bytes(8)
 
     def rows(self, ring: perf_event.Ring, buffer: memoryview) -> Iterator[Rows]:
-        """Empty a ring into `buffer` and give its rows, batch by batch."""
+        """Empty a ring into `buffer`; its rows are made, batch by batch, when asked for."""
         span = ring.read(buffer)
         if not span:
             return iter(())
-        sizes = [layout.row_size for layout in self.layouts]
         if self._padded:
-            return tagged_rows(span, sizes, self._padded)
-        if self.plan.tagged or self.layouts[0].has_dynamic:
-            return walked_rows(span, sizes, [layout.has_dynamic for layout in self.layouts])
-        return fixed_rows(span, sizes[0])
+            return tagged_rows(span, [layout.row_size for layout in self.layouts], self._padded)
+        if self.plan.tagged or self.layouts[0].walked:
+            return walked_rows(span, self.layouts, self._stacks)
+        return fixed_rows(span, self.layouts[0].row_size)
 
     def lost(self) -> list[LostEvents]:
         """Failed submits since the last call, by event and CPU."""
@@ -140,7 +150,8 @@ class Source:
             watermark = min(watermark, self.pages * mmap.PAGESIZE // 2)
         try:
             for cpu in self.plan.scope.cpus or online_cpus():
-                self.rings.append(perf_event.Ring(cpu, self.pages, watermark))
+                attr = perf_event.output_attr(watermark)
+                self.rings.append(perf_event.Ring(cpu, self.pages, attr))
         except OSError as error:
             for ring in self.rings:
                 ring.close()
@@ -153,9 +164,16 @@ class Source:
 
     def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:
         descriptors = {name: map_.fd for name, map_ in self._maps.items()}
+        probes = {
+            program_name(number, index)
+            for number, event in enumerate(self.plan.events)
+            for index, site in enumerate(event.sites)
+            if site is not None
+        }
         loaded = {}
         for name, code in compiled.programs.items():
-            loaded[name] = bpf_maps.load_tracepoint_program(name, code.linked(descriptors))
+            kind = bpf_maps.PROG_KPROBE if name in probes else bpf_maps.PROG_TRACEPOINT
+            loaded[name] = bpf_maps.load_program(kind, name, code.linked(descriptors))
             self._resources.callback(os.close, loaded[name])
         scope = self.plan.scope
         if scope.has_tasks:
@@ -165,15 +183,18 @@ class Source:
         fill_scope(scope, self._maps)
         self._attach_dispatchers(loaded, tracefs)
         for number, event in enumerate(self.plan.events):
-            program = loaded[f"event_{number}"]
             place = self.plan.dispatched.get(number)
-            if place is None:
-                self._hang(program, event.format)
-                self._attached[program] = number
-            else:
-                self._maps[f"syscall_{place.side}"].update(
-                    place.number, program.to_bytes(4, "little")
-                )
+            if place is not None:
+                program = loaded[program_name(number, 0)].to_bytes(4, "little")
+                self._maps[f"syscall_{place.side}"].update(place.number, program)
+                continue
+            for index, site in enumerate(event.sites):
+                program_fd = loaded[program_name(number, index)]
+                self._attached[program_fd] = number
+                if site is None:
+                    self._hang(program_fd, event.format)
+                else:
+                    self._probe(program_fd, event, site)
 
     def _attach_dispatchers(self, loaded: dict[str, int], tracefs: Tracefs) -> None:
         first = {place.side: number for number, place in reversed(self.plan.dispatched.items())}
@@ -195,6 +216,21 @@ class Source:
             raise Unavailable(
                 f"error: the kernel does not let {name} be traced: {error.strerror}"
             ) from None
+        self._resources.callback(os.close, fd)
+
+    def _probe(self, program: int, event: EventPlan, site: Site) -> None:
+        probe = event.origin
+        assert isinstance(probe, Probe)
+        cpu = online_cpus()[0]
+        try:
+            if probe.file is None:
+                fd = perf_event.attach_kprobe(site.symbol, site.offset, probe.returns, program, cpu)
+            else:
+                fd = perf_event.attach_uprobe(
+                    probe.file.fd, site.offset, site.semaphore, probe.returns, program, cpu
+                )
+        except OSError as error:
+            raise Unavailable(explain_refusal(event.format, probe, error)) from None
         self._resources.callback(os.close, fd)
 
 

@@ -1,4 +1,4 @@
-"""Batches on the wire, encoded by hand so that their rows are copied once.
+"""Batches and stacks on the wire, encoded by hand so that their rows are copied once.
 
 Serialized protobuf messages that are put one behind the other are their merge:
 repeated fields add up. A session therefore queues fragments of TraceResponse and
@@ -11,6 +11,7 @@ from ptrace_proto import ptrace_pb2 as pb
 
 # Field numbers of ptrace.proto with their wire types: (number << 3 | type).
 _VARINT, _LENGTH = 0, 2
+_STACKS = bytes([pb.TraceResponse.STACKS_FIELD_NUMBER << 3 | _LENGTH])
 _BATCHES = bytes([pb.TraceResponse.BATCHES_FIELD_NUMBER << 3 | _LENGTH])
 _SCHEMA_ID = bytes([pb.Batch.SCHEMA_ID_FIELD_NUMBER << 3 | _VARINT])
 _CPU = bytes([pb.Batch.CPU_FIELD_NUMBER << 3 | _VARINT])
@@ -33,6 +34,11 @@ def batch_header(schema_id: int, cpu: int, count: int, row_bytes: int) -> bytes:
         )
     )
     return _BATCHES + varint(len(fields) + row_bytes) + fields
+
+
+def stack_header(message_bytes: int) -> bytes:
+    """What stands before a serialized pb.Stack in a TraceResponse fragment."""
+    return _STACKS + varint(message_bytes)
 
 
 def varint(value: int) -> bytes:

@@ -65,7 +65,7 @@ def test_an_unprivileged_user_is_told_what_is_missing() -> None:
 
 
 def test_a_refused_program_is_told_by_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = "ptraced.bpf_maps.load_tracepoint_program"
+    load = "ptraced.bpf_maps.load_program"
     monkeypatch.setattr(load, fail_with(PermissionError(1, "Operation not permitted")))
     assert check_kernel._bpf(Config()) == Check(
         "BPF programs",
@@ -93,6 +93,16 @@ def test_an_event_type_is_there_where_the_kernel_lists_its_device(
     (tmp_path / "kprobe").mkdir()
     (tmp_path / "kprobe/type").write_text("8\n")
     assert probe(Config()) == Check("kprobes", "ok", "available")
+
+
+@pytest.mark.parametrize(("second", "state"), [("ffffffff81000000", "ok"), ("0" * 16, "limited")])
+def test_hidden_addresses_are_all_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str, state: str
+) -> None:
+    symbols = tmp_path / "kallsyms"
+    symbols.write_text(f"{0:016x} A fixed_percpu_data\n{second} T _stext\n")
+    monkeypatch.setattr(check_kernel, "_KALLSYMS", symbols)
+    assert check_kernel._symbols(Config()).state == state
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class Counting:
         descriptors = {name: made.fd for name, made in maps.items()}
         for number, event in enumerate(events):
             code = compiled.programs[f"event_{number}"].linked(descriptors)
-            program = bpf_maps.load_tracepoint_program(f"event_{number}", code)
+            program = bpf_maps.load_program(bpf_maps.PROG_TRACEPOINT, f"event_{number}", code)
             self._resources.callback(os.close, program)
             fd = perf_event.attach_tracepoint(event.format.id, program, online_cpus()[0])
             self._resources.callback(os.close, fd)

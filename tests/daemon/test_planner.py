@@ -100,7 +100,7 @@ def test_a_projection_is_by_name_and_by_alias(tracefs: Tracefs) -> None:
 
 
 def test_describing_gives_all_fields(tracefs: Tracefs) -> None:
-    first, second = describe(["sched:*"], tracefs)
+    first, second = describe(pb.DescribeEventsRequest(selectors=["sched:*"]), tracefs)
 
     assert (first.id, first.name, second.id, second.name) == (1, "switch", 2, "wakeup")
     assert [field.name for field in second.fields] == columns(plan(tracefs, "sched:wakeup"))[0]
@@ -202,15 +202,10 @@ def test_an_event_that_waking_causes_must_not_wake(tracefs: Tracefs) -> None:
     assert plan(tracefs, "irq_vectors:*", watermark_percent=1).schemas
 
 
-STACKS = "stacks are not captured by this version; events come without them"
-
-
 @pytest.mark.parametrize(
     ("selector", "request_fields", "expected"),
     [
         ("sched:switch", {}, []),
-        ("sched:switch//stack/", {}, [STACKS]),
-        ("sched:switch", {"stacks": pb.Stacks(kernel=True)}, [STACKS]),
         (
             "sched:switch",
             {"projections": [pb.Projection(event="sched:switch", fields=["common_flags", "pid"])]},

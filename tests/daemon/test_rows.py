@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import struct
 
+from pendingframes import PendingFrames
+
+from ptrace_proto import ptrace_pb2 as pb
+from ptraced.layout import Column, RowLayout
 from ptraced.rows import fixed_rows, record_size, tagged_rows, walked_rows
+from ptraced.stacks import StackTable
 
 SAMPLE, LOST = 9, 2
 
@@ -19,7 +24,18 @@ def lost_record() -> bytes:
 
 
 def span(*records: bytes) -> memoryview:
-    return memoryview(b"".join(records))
+    return memoryview(bytearray(b"".join(records)))
+
+
+def layout(size: int, dynamic: bool = False, stack_at: int | None = None) -> RowLayout:
+    columns = []
+    if stack_at is not None:
+        columns.append(Column("_callchain", pb.FIELD_KIND_STACK, 4, 4, None, stack_at))
+    return RowLayout(tuple(columns), size, dynamic)
+
+
+def table() -> StackTable:
+    return StackTable(PendingFrames())
 
 
 def row(time: int, *values: int) -> bytes:
@@ -74,7 +90,7 @@ def test_tagged_rows_are_split_by_event_and_trimmed_to_its_size() -> None:
 def test_walked_rows_carry_their_length_where_they_have_dynamic_data() -> None:
     parts = span(record(row(1) + b"abc"), lost_record(), record(row(2) + b"a longer one"))
 
-    (batch,) = walked_rows(parts, [8], [True])
+    (batch,) = walked_rows(parts, [layout(8, dynamic=True)], table())
 
     first = int.from_bytes(batch.data[:4], "little")
     assert batch.data[4 : 4 + first].startswith(row(1) + b"abc")
@@ -91,7 +107,36 @@ def test_walked_rows_of_several_events_are_told_apart_by_their_tags() -> None:
         record(struct.pack("<Q", 1) + row(3, 6)),
     )
 
-    found = {batch.event: batch for batch in walked_rows(parts, [8, 12], [True, False])}
+    found = {
+        batch.event: batch
+        for batch in walked_rows(parts, [layout(8, dynamic=True), layout(12)], table())
+    }
 
     assert found[1].data == row(1, 5) + row(3, 6)
     assert found[0].data[4:].startswith(row(2) + b"text")
+
+
+def stack(tgid: int, kernel: bytes = b"", user: bytes = b"") -> bytes:
+    return struct.pack("<IHH", tgid, len(kernel), len(user)) + kernel + user
+
+
+def test_stacks_behind_rows_become_numbers_in_them() -> None:
+    stacks = table()
+    first, second = stack(7, bytes(8), b"u" * 16), stack(0, b"k" * 24)
+    parts = span(
+        record(row(1, 12) + first), record(row(2, 12) + second), record(row(3, 12) + first)
+    )
+
+    (batch,) = walked_rows(parts, [layout(12, stack_at=8)], stacks)
+
+    assert batch.data == row(1, 1) + row(2, 2) + row(3, 1)
+    assert sorted(found.id for found in batch.stacks) == [1, 2]
+    assert (batch.first_time, batch.last_time) == (1, 3)
+
+
+def test_stacks_stand_behind_the_dynamic_data_of_a_row() -> None:
+    parts = span(record(row(1, 15) + b"abc" + stack(7, user=b"u" * 8)))
+
+    (batch,) = walked_rows(parts, [layout(12, dynamic=True, stack_at=8)], table())
+
+    assert batch.data == (15).to_bytes(4, "little") + row(1, 1) + b"abc"

@@ -69,6 +69,9 @@ def test_no_kind_of_field_is_left_out_here() -> None:
         "FIELD_KIND_BYTES",
         "FIELD_KIND_DYNAMIC_STRING",
         "FIELD_KIND_DYNAMIC_BYTES",
+        "FIELD_KIND_STACK",
+        "FIELD_KIND_READ",
+        "FIELD_KIND_REGS",
     }
 
 

@@ -232,21 +232,13 @@ error: this '{' has no '}'
   sched:sched_wakeup/CPU&CPUS{1/
                              ^""",
         """\
-error: 'kprobe' is not available in this version, only tracepoints (sys:name) are
-  kprobe:vfs_read
-  ^~~~~~""",
+error: 'str=' is for arguments of probes; write NAME.ustring in a filter
+  sched:sched_wakeup//str=comm/
+                      ^~~""",
         """\
-error: 'uprobe' is not available in this version, only tracepoints (sys:name) are
-  uprobe:f@"/bin/true"
-  ^~~~~~""",
-        """\
-error: 'profile' is not available in this version, only tracepoints (sys:name) are
-  profile/-F 997 -g/
-  ^~~~~~~""",
-        """\
-error: 'page-faults' is not available in this version, only tracepoints (sys:name) are
-  page-faults
-  ^~~~~~~~~~~""",
+error: 'str=' takes an argument, and the most bytes of its text (8 to 4096): str=filename or str=filename:1024
+  kprobe:do_sys_openat2//str=filename:5000/
+                         ^~~~~~~~~~~~~~~~~""",
     ],
 )
 def test_errors_point_at_the_place(tracefs: Tracefs, block: str) -> None:

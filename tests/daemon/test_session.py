@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 
+from pendingframes import PendingFrames
+
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.rows import Rows
 from ptraced.session import Session
+from ptraced.stacks import StackTable
 
 SCHEMA = pb.EventSchema(
     id=1,
@@ -18,7 +21,8 @@ SCHEMA = pb.EventSchema(
 
 
 def session(queue_bytes: int = 1 << 20, **request: object) -> Session:
-    return Session("id", pb.TraceRequest(**request), [SCHEMA], queue_bytes, None)  # type: ignore[arg-type]
+    asked = pb.TraceRequest(**request)  # type: ignore[arg-type]
+    return Session("id", asked, [SCHEMA], queue_bytes, None, StackTable(PendingFrames()))
 
 
 def rows(*times: int) -> Rows:
@@ -192,3 +196,45 @@ def test_messages_of_samples_stay_as_small_as_those_of_rows() -> None:
 
     assert sum(sizes) > 3 << 20
     assert max(sizes) < 1.1 * (1 << 20)
+
+
+def test_rows_wait_for_the_frames_of_their_stacks_and_losses_do_not() -> None:
+    frames = PendingFrames()
+    table = StackTable(frames)
+    waiting = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table)
+    table.on_resolved = waiting.stacks_resolved
+    stacks = table.by_number([table.intern(7, b"", bytes([part] * 8), 1) for part in (1, 2)])
+    messages = map(pb.TraceResponse.FromString, waiting.messages())
+
+    waiting.offer(1, 0, Rows(0, 1, bytes(8), 5, 5, stacks))
+    waiting.mark(6)
+    waiting.lose(1, 0, 3, pb.LOSS_STAGE_QUEUE, (1, 2))
+    first = next(messages)
+    frames.answer(table, 1)
+    waiting.finish(pb.END_REASON_STOPPED)
+    threading.Timer(0.01, frames.answer, (table, 2)).start()
+    second = next(messages)
+
+    assert [loss.count for loss in first.losses] == [3]
+    assert not first.batches
+    assert [stack.frames[0].symbol for stack in second.stacks] == ["f1", "f2"]
+    assert second.batches[0].count == 1
+    assert second.HasField("mark")
+    assert second.HasField("end")
+
+
+def test_a_stack_is_sent_once() -> None:
+    frames = PendingFrames()
+    table = StackTable(frames)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table)
+    stacks = table.by_number([table.intern(7, b"", bytes(8), 1)])
+    frames.answer(table, 1)
+    messages = map(pb.TraceResponse.FromString, carrying.messages())
+
+    sent = []
+    for time in (5, 6):
+        carrying.offer(1, 0, Rows(0, 1, bytes(8), time, time, stacks))
+        sent.append(next(messages))
+
+    assert [len(message.stacks) for message in sent] == [1, 0]
+    assert [len(message.batches) for message in sent] == [1, 1]

@@ -1,0 +1,39 @@
+"""Which stacks a stream has carried: each goes out once, and is to be forgotten some day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ptraced.stacks import Stack, StackTable
+
+# A client is told to forget when it holds so many.
+_HELD_MAX = 1 << 17
+
+
+class SentStacks:
+    """The stacks that one client holds."""
+
+    def __init__(self, table: StackTable, held: int = _HELD_MAX) -> None:
+        self._table = table
+        self._held = held
+        self._sent: set[int] = set()
+        self._told = 1
+
+    def new(self, stacks: Iterable[Stack]) -> Iterator[Stack]:
+        """Yield those of the stacks that have not been sent, and note that they are now."""
+        for stack in stacks:
+            if stack.id not in self._sent:
+                self._sent.add(stack.id)
+                yield stack
+
+    def forgotten(self) -> int:
+        """The number below which the client may forget its stacks; 0 for nothing new.
+
+        To be asked while nothing waits that refers to a stack.
+        """
+        lowest = self._table.low_water
+        if len(self._sent) <= self._held or lowest == self._told:
+            return 0
+        self._told = lowest
+        self._sent = {number for number in self._sent if number >= lowest}
+        return lowest

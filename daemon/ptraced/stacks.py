@@ -1,0 +1,116 @@
+"""Stacks by their content: each distinct one has a number, and its frames are found once."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+# Stacks that are kept, with their frames: some KiB each at most.
+_KEPT_STACKS = 1 << 16
+# What stands before the addresses of a stack: process (0 without a user part), then bytes of
+# the kernel's part and of the user's.
+HEAD = struct.Struct("<IHH")
+
+
+class Frames(Protocol):
+    """Finds the frames of stacks, see symbols/symbolizer.py."""
+
+    def stack(self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Stack:
+    """A stack and, once they are found, its frames: a serialized pb.Stack."""
+
+    id: int
+    key: bytes
+    data: bytes | None = None
+
+
+class StackTable:
+    """Numbers stacks. The reader's thread interns, any thread may resolve.
+
+    Numbers grow and are never used again: those below `low_water` are forgotten.
+    """
+
+    def __init__(self, frames: Frames, kept: int = _KEPT_STACKS) -> None:
+        self._frames = frames
+        self._kept = kept
+        self._numbers = itertools.count(1)
+        self._ids: dict[bytes, int] = {}
+        self._stacks: dict[int, Stack] = {}
+        self._of_process: dict[int, set[bytes]] = defaultdict(set)
+        self._lock = threading.Lock()
+        self._pending: dict[int, Stack] = {}
+        # The lowest number that interning can still give.
+        self.low_water = 1
+        # Called, from any thread, whenever frames have been found.
+        self.on_resolved: Callable[[], None] = lambda: None
+
+    def intern(self, tgid: int, kernel: bytes, user: bytes, time: int) -> int:
+        """The number of a stack: addresses, u64, of the kernel's part and of the user's.
+
+        Each part is leaf first. `time` (CLOCK_MONOTONIC, ns) is when it was taken. 0 for an
+        empty one.
+        """
+        head = HEAD.pack(tgid if user else 0, len(kernel), len(user))
+        return self.number(head + kernel + user, time)
+
+    def number(self, key: bytes, time: int) -> int:
+        """The number of a stack that is given as HEAD and addresses."""
+        return self._ids.get(key) or self._add(key, time)
+
+    def by_number(self, ids: Iterable[int]) -> tuple[Stack, ...]:
+        """The stacks of numbers that interning has given since the last trim()."""
+        return tuple(self._stacks[number] for number in ids if number)
+
+    def trim(self) -> None:
+        """Forget the oldest stacks where there are too many."""
+        for number in list(itertools.islice(self._stacks, max(0, len(self._stacks) - self._kept))):
+            stack = self._stacks.pop(number)
+            self.low_water = number + 1
+            if self._ids.get(stack.key) == number:
+                self._forget_key(stack.key)
+
+    def forget_process(self, tgid: int) -> None:
+        """The same addresses of this process mean something else from now on."""
+        for key in self._of_process.pop(tgid, ()):
+            self._ids.pop(key, None)
+
+    def resolve(self, found: Iterable[tuple[int, bytes]]) -> None:
+        """Take the frames of stacks: numbers with serialized pb.Stack messages."""
+        with self._lock:
+            for number, data in found:
+                stack = self._pending.pop(number, None)
+                if stack is not None:
+                    stack.data = data
+        self.on_resolved()
+
+    def _add(self, key: bytes, time: int) -> int:
+        tgid, kernel, user = HEAD.unpack_from(key)
+        if not kernel and not user:
+            return 0
+        number = next(self._numbers)
+        stack = self._stacks[number] = Stack(number, key)
+        self._ids[key] = number
+        if tgid:
+            self._of_process[tgid].add(key)
+        with self._lock:
+            self._pending[number] = stack
+        split = HEAD.size + kernel
+        self._frames.stack(number, tgid, time, key[HEAD.size : split], key[split : split + user])
+        return number
+
+    def _forget_key(self, key: bytes) -> None:
+        del self._ids[key]
+        tgid = HEAD.unpack_from(key)[0]
+        keys = self._of_process.get(tgid)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._of_process[tgid]

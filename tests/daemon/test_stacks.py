@@ -1,0 +1,120 @@
+"""Stacks by number: once each, forgotten with their process and when there are too many."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from pendingframes import PendingFrames, message
+
+from ptraced.sent_stacks import SentStacks
+from ptraced.stacks import StackTable
+
+
+def addresses(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}Q", *values)
+
+
+KERNEL, USER = addresses(0xFFFF_8000_0000_0001), addresses(1, 2)
+
+
+@pytest.fixture
+def frames() -> PendingFrames:
+    return PendingFrames()
+
+
+@pytest.fixture
+def table(frames: PendingFrames) -> StackTable:
+    return StackTable(frames, kept=3)
+
+
+def test_the_same_stack_has_one_number_and_is_asked_for_once(
+    table: StackTable, frames: PendingFrames
+) -> None:
+    first = table.intern(7, KERNEL, USER, 100)
+
+    assert table.intern(7, KERNEL, USER, 200) == first
+    assert frames.asked == [(first, 7, 100, KERNEL, USER)]
+
+
+def test_user_stacks_belong_to_a_process_and_kernel_stacks_to_none(
+    table: StackTable, frames: PendingFrames
+) -> None:
+    assert table.intern(7, b"", USER, 1) != table.intern(8, b"", USER, 1)
+    assert table.intern(7, KERNEL, b"", 1) == table.intern(8, KERNEL, b"", 1)
+    assert frames.asked[-1][1] == 0
+
+
+def test_the_parts_of_a_stack_are_told_apart(table: StackTable) -> None:
+    assert table.intern(7, KERNEL, USER, 1) != table.intern(7, KERNEL + USER[:8], USER[8:], 1)
+
+
+def test_an_empty_stack_is_number_zero(table: StackTable, frames: PendingFrames) -> None:
+    assert table.intern(7, b"", b"", 1) == 0
+    assert frames.asked == []
+    assert table.by_number([0]) == ()
+
+
+def test_a_new_program_of_the_process_has_new_stacks(table: StackTable) -> None:
+    user = table.intern(7, b"", USER, 1)
+    other = table.intern(8, b"", USER, 1)
+
+    table.forget_process(7)
+    table.forget_process(9)
+
+    assert table.intern(7, b"", USER, 2) > user
+    assert table.intern(8, b"", USER, 2) == other
+
+
+def test_the_oldest_are_forgotten_where_there_are_too_many(table: StackTable) -> None:
+    numbers = [table.intern(7, b"", addresses(value), 1) for value in range(5)]
+    table.trim()
+
+    assert table.low_water == numbers[2]
+    assert table.intern(7, b"", addresses(4), 1) == numbers[4]
+    assert table.intern(7, b"", addresses(0), 1) > numbers[4]
+
+
+def test_a_stack_that_is_forgotten_still_gets_its_frames(
+    table: StackTable, frames: PendingFrames
+) -> None:
+    number = table.intern(7, b"", addresses(0), 1)
+    (waiting,) = table.by_number([number])
+    for value in range(1, 5):
+        table.intern(7, b"", addresses(value), 1)
+    table.trim()
+
+    frames.answer(table, number)
+
+    assert waiting.data == message(number)
+
+
+def test_those_who_wait_are_told(table: StackTable, frames: PendingFrames) -> None:
+    told = []
+    table.on_resolved = lambda: told.append(1)
+
+    frames.answer(table, table.intern(7, b"", USER, 1))
+
+    assert told == [1]
+
+
+def test_a_stream_carries_each_stack_once(table: StackTable) -> None:
+    sent = SentStacks(table)
+    stacks = table.by_number([table.intern(7, b"", addresses(value), 1) for value in range(3)])
+
+    assert list(sent.new(stacks[:2])) == list(stacks[:2])
+    assert list(sent.new(stacks)) == [stacks[2]]
+
+
+def test_a_client_that_holds_many_is_told_which_to_forget(table: StackTable) -> None:
+    sent = SentStacks(table, held=3)
+    for value in range(4):
+        number = table.intern(7, b"", addresses(value), 1)
+        list(sent.new(table.by_number([number])))
+        assert sent.forgotten() == 0
+    table.trim()
+
+    list(sent.new(table.by_number([table.intern(7, b"", addresses(9), 1)])))
+
+    assert sent.forgotten() == table.low_water > 1
+    assert sent.forgotten() == 0
