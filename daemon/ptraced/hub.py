@@ -11,7 +11,8 @@ from ptraced.compiler import CompileError, Compiler
 from ptraced.errors import TraceError, Unavailable
 from ptraced.program import ModulePlan, module_text
 from ptraced.reader import Reader
-from ptraced.source import RingOptions, Source
+from ptraced.ring_set import RingOptions
+from ptraced.source import Source
 from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
 

@@ -185,16 +185,18 @@ def task_attr(watermark: int) -> bytes:
 class Ring:
     """The ring of a perf event on one CPU, read in bulk.
 
-    `pages` is its size (a power of two), `attr` what perf_event_open(2) is asked for.
+    `pages` is its size (a power of two), `attr` what perf_event_open(2) is asked for. It
+    records from the beginning, unless its event is opened disabled and `enabled` is False.
     """
 
-    def __init__(self, cpu: int, pages: int, attr: bytes) -> None:
+    def __init__(self, cpu: int, pages: int, attr: bytes, *, enabled: bool = True) -> None:
         self.cpu = cpu
         self.size = pages * mmap.PAGESIZE
         self.fd = syscalls.perf_event_open(attr, -1, cpu, _OPEN_FD_CLOEXEC)
         try:
             self._mmap = mmap.mmap(self.fd, self.size + mmap.PAGESIZE)
-            fcntl.ioctl(self.fd, _IOC_ENABLE, 0)
+            if enabled:
+                fcntl.ioctl(self.fd, _IOC_ENABLE, 0)
         except OSError:
             os.close(self.fd)
             raise

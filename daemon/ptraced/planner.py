@@ -12,10 +12,10 @@ from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import UNKNOWN_COLUMNS, RowLayout, lay_out
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
+from ptraced.ring_set import RingOptions
 from ptraced.schema import event_schema
 from ptraced.scope import Scope, resolve_cpus, resolve_scope
 from ptraced.selector import SelectedEvent, resolve
-from ptraced.source import RingOptions
 from ptraced.syscall_family import dispatched
 from ptraced.tracefs import Tracefs
 

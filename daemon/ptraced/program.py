@@ -120,7 +120,7 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
     cpus = possible_cpus()
     scratch = max(event.layout.row_size for event in plan.events) + TAG_BYTES
     parts = [
-        _fill(
+        fill(
             "source.c",
             CPUS=cpus,
             LOST_SLOTS=cpus * len(plan.events),
@@ -128,7 +128,7 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
             DYNAMIC_MAX=_DYNAMIC_MAX,
             STACK_MASK=_STACK_MASK,
         ),
-        _scope_text(plan.scope, tracefs),
+        scope_text(plan.scope, tracefs),
         (_BPF / "filter.h").read_text(),
     ]
     if any(isinstance(event.origin, Probe) for event in plan.events):
@@ -139,13 +139,14 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
     return "\n".join(parts)
 
 
-def _fill(file: str, **values: object) -> str:
+def fill(file: str, **values: object) -> str:
     """The text of a file in bpf/ with its holes filled."""
     text = (_BPF / file).read_text()
     return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), text)
 
 
-def _scope_text(scope: Scope, tracefs: Tracefs) -> str:
+def scope_text(scope: Scope, tracefs: Tracefs) -> str:
+    """C of in_scope(), and of the programs that follow children."""
     offsets = {"NEWTASK_PID": 0, "NEWTASK_CLONE_FLAGS": 0, "FREE_PID": 0}
     if scope.has_tasks:
         newtask = tracefs.format("task", "task_newtask")
@@ -155,7 +156,7 @@ def _scope_text(scope: Scope, tracefs: Tracefs) -> str:
             "NEWTASK_CLONE_FLAGS": _offset(newtask, "clone_flags"),
             "FREE_PID": _offset(free, "pid"),
         }
-    return _fill(
+    return fill(
         "scope.c",
         SCOPE_TASKS=int(scope.has_tasks),
         SCOPE_CPUS=int(bool(scope.cpus)),
@@ -167,7 +168,7 @@ def _scope_text(scope: Scope, tracefs: Tracefs) -> str:
 
 
 def _dispatch_text() -> str:
-    return _fill("dispatch.c", SYSCALLS_MAX=SYSCALLS_MAX, STATUS=status_offset())
+    return fill("dispatch.c", SYSCALLS_MAX=SYSCALLS_MAX, STATUS=status_offset())
 
 
 def _offset(format: EventFormat, name: str) -> int:
@@ -201,7 +202,7 @@ def _program_text(number: int, plan: ModulePlan, name: str, site: Site | None) -
     base = TAG_BYTES if plan.tagged else 0
     row_size = plan.padded_size or event.layout.row_size + base
     largest = _STACK_ROW_MAX if site is None else _STACK_ROW_OF_PROBES_MAX
-    return _fill(
+    return fill(
         "event.c",
         EVENT=f"event {number} of the module",
         PROGRAM=name,

@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import mmap
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ptraced import bpf_maps, perf_event
 from ptraced.bpf_maps import Map
 from ptraced.bpf_object import BpfObject
-from ptraced.errors import LimitExceeded, Unavailable
+from ptraced.errors import Unavailable
+from ptraced.followers import any_alive, followers, hang
 from ptraced.layout import RowLayout
 from ptraced.loss_counts import LossCounts, LostEvents
 from ptraced.origin import Probe, Site
 from ptraced.probes.refusal import explain_refusal
 from ptraced.program import EventPlan, ModulePlan, fill_scope, program_name
+from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
-from ptraced.scope import is_alive, online_cpus, possible_cpus
+from ptraced.scope import online_cpus, possible_cpus
 from ptraced.stacks import StackTable
 from ptraced.tracefs import EventFormat, Tracefs
-
-
-@dataclass(frozen=True, slots=True)
-class RingOptions:
-    """Size in pages per CPU, and the bytes that wake the reader (0: every event).
-
-    `smaller` allows fewer pages where the daemon may not lock that much memory.
-    """
-
-    pages: int
-    watermark: int
-    smaller: bool = False
-
-
-# BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c.
-_PROGRAMS_MAX = 64
-# Fewer pages are no use: better an error.
-_PAGES_MIN = 16
 
 
 class Source:
@@ -114,11 +95,7 @@ class Source:
 
     def has_live_tasks(self) -> bool:
         """Whether any process or thread in scope still runs, followed children included."""
-        return any(
-            is_alive(task)
-            for name in ("processes", "threads")
-            for task in self._maps[name].present_keys()
-        )
+        return any_alive(self._maps)
 
     def close(self) -> None:
         """Release rings, probes, programs and maps; waits a grace period per probe.
@@ -136,31 +113,14 @@ class Source:
         self._loss_counts = LossCounts(self._maps["lost"].mapped(), possible_cpus())
 
     def _open_rings(self, options: RingOptions) -> None:
-        self.pages = options.pages
-        while not self._try_rings(options):
-            self.pages //= 2
+        def open_ring(cpu: int, pages: int, watermark: int) -> perf_event.Ring:
+            return perf_event.Ring(cpu, pages, perf_event.output_attr(watermark))
+
+        cpus = self.plan.scope.cpus or online_cpus()
+        self.rings, self.pages = open_rings(cpus, options, open_ring)
         for ring in self.rings:
             self._resources.callback(ring.close)
             self._maps["rows"].update(ring.cpu, ring.fd.to_bytes(4, "little"))
-
-    def _try_rings(self, options: RingOptions) -> bool:
-        """Open all rings at `pages`; False where that takes too much and less may do."""
-        watermark = options.watermark
-        if self.pages < options.pages:
-            watermark = min(watermark, self.pages * mmap.PAGESIZE // 2)
-        try:
-            for cpu in self.plan.scope.cpus or online_cpus():
-                attr = perf_event.output_attr(watermark)
-                self.rings.append(perf_event.Ring(cpu, self.pages, attr))
-        except OSError as error:
-            for ring in self.rings:
-                ring.close()
-            self.rings.clear()
-            too_much = isinstance(error, PermissionError)
-            if too_much and options.smaller and self.pages > _PAGES_MIN:
-                return False
-            raise
-        return True
 
     def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:
         descriptors = {name: map_.fd for name, map_ in self._maps.items()}
@@ -178,8 +138,8 @@ class Source:
         scope = self.plan.scope
         if scope.has_tasks:
             # First those that follow children: none may slip through in between.
-            self._hang(loaded["follow_newtask"], tracefs.format("task", "task_newtask"))
-            self._hang(loaded["follow_free"], tracefs.format("sched", "sched_process_free"))
+            for name, format in followers(tracefs):
+                self._hang(loaded[name], format)
         fill_scope(scope, self._maps)
         self._attach_dispatchers(loaded, tracefs)
         for number, event in enumerate(self.plan.events):
@@ -204,19 +164,7 @@ class Source:
             self._attached[program] = number
 
     def _hang(self, program: int, format: EventFormat) -> None:
-        try:
-            fd = perf_event.attach_tracepoint(format.id, program, online_cpus()[0])
-        except OSError as error:
-            name = f"{format.system}:{format.name}"
-            if error.errno == errno.E2BIG:
-                raise LimitExceeded(
-                    f"error: the kernel runs at most {_PROGRAMS_MAX} programs on a tracepoint, "
-                    f"and {name} has them; sessions that ask for the same share one"
-                ) from None
-            raise Unavailable(
-                f"error: the kernel does not let {name} be traced: {error.strerror}"
-            ) from None
-        self._resources.callback(os.close, fd)
+        self._resources.callback(os.close, hang(program, format))
 
     def _probe(self, program: int, event: EventPlan, site: Site) -> None:
         probe = event.origin

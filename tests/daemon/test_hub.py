@@ -19,8 +19,8 @@ from ptraced.errors import LimitExceeded, TraceError, Unavailable
 from ptraced.hub import Hub
 from ptraced.layout import lay_out
 from ptraced.program import EventPlan, ModulePlan
+from ptraced.ring_set import RingOptions
 from ptraced.scope import Scope
-from ptraced.source import RingOptions
 from ptraced.tracefs import Tracefs
 
 OPTIONS = RingOptions(64, 1000)

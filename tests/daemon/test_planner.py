@@ -12,7 +12,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config, Limits, Reader
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.planner import SessionPlan, describe, plan_session
-from ptraced.source import RingOptions
+from ptraced.ring_set import RingOptions
 from ptraced.tracefs import Tracefs
 
 PID: Declared = ("pid_t pid", 8, 4, True)
