@@ -51,7 +51,6 @@ def plan_session(
         raise TraceError("error: no event is selected; -e EVENT selects one")
     if len(request.label.encode()) > _LABEL_BYTES_MAX:
         raise TraceError(f"error: the session's label has more than {_LABEL_BYTES_MAX} bytes")
-    rings = _ring_options(request, config)
     scope = resolve_scope(request.scope)
     pids = (*scope.pids, *scope.tids)
     events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids)
@@ -70,6 +69,7 @@ def plan_session(
         for event, layout, depth in zip(events, layouts, depths, strict=True)
     ]
     modules = _modules(events, plans, scope, headers)
+    rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     return SessionPlan(schemas, modules, rings, _warnings(request))
 
 
@@ -110,11 +110,13 @@ def stack_depth_limit() -> int:
     return min(STACK_DEPTH_MAX, setting)
 
 
-def _ring_options(request: pb.TraceRequest, config: Config) -> RingOptions:
-    pages = request.buffer_pages or config.limits.buffer_pages
+def _ring_options(request: pb.TraceRequest, config: Config, stacks: bool) -> RingOptions:
+    most = config.limits.max_buffer_pages
+    # Rows with stacks are several times as large as others.
+    default = min(config.limits.buffer_pages * (2 if stacks else 1), most)
+    pages = request.buffer_pages or default
     if pages & (pages - 1):
         raise TraceError(f"error: a buffer of {pages} pages: the size must be a power of two")
-    most = config.limits.max_buffer_pages
     if pages > most:
         raise LimitExceeded(f"error: a buffer of {pages} pages per CPU, at most {most} may be")
     size = pages * mmap.PAGESIZE

@@ -8,6 +8,8 @@ from ptraced.stacks import Stack, StackTable
 
 # A client is told to forget when it holds so many.
 _HELD_MAX = 1 << 17
+# Processes that a client is told of.
+_NAMED_MAX = 10
 
 
 class SentStacks:
@@ -18,6 +20,7 @@ class SentStacks:
         self._held = held
         self._sent: set[int] = set()
         self._told = 1
+        self._named: set[int] = set()
 
     def new(self, stacks: Iterable[Stack]) -> Iterator[Stack]:
         """Yield those of the stacks that have not been sent, and note that they are now."""
@@ -25,6 +28,17 @@ class SentStacks:
             if stack.id not in self._sent:
                 self._sent.add(stack.id)
                 yield stack
+
+    def silent_python(self, stack: Stack) -> str | None:
+        """A sentence for the user, once per process, where its Python functions have no names."""
+        file = self._table.silent_pythons.get(stack.process)
+        if file is None or stack.process in self._named or len(self._named) >= _NAMED_MAX:
+            return None
+        self._named.add(stack.process)
+        return (
+            f"stacks of process {stack.process} name no Python functions: {file} has to be "
+            "CPython 3.12 or later and started with -X perf (or PYTHONPERFSUPPORT=1)"
+        )
 
     def forgotten(self) -> int:
         """The number below which the client may forget its stacks; 0 for nothing new.

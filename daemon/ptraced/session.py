@@ -245,6 +245,9 @@ class Session:
         for batch in batches:
             for stack in self._stacks.new(batch.rows.stacks):
                 assert stack.data is not None
+                note = self._stacks.silent_python(stack) if self.request.stacks.python else None
+                if note is not None:
+                    self.warn(note)
                 yield wire.stack_header(len(stack.data))
                 yield stack.data
 

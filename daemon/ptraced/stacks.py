@@ -12,6 +12,7 @@ from typing import Protocol
 
 # Stacks that are kept, with their frames: some KiB each at most.
 _KEPT_STACKS = 1 << 16
+_KEPT_PYTHONS = 4096
 # What stands before the addresses of a stack: process (0 without a user part), then bytes of
 # the kernel's part and of the user's.
 HEAD = struct.Struct("<IHH")
@@ -31,6 +32,11 @@ class Stack:
     key: bytes
     data: bytes | None = None
 
+    @property
+    def process(self) -> int:
+        """Whose the user's part is; 0 where there is none."""
+        return int(HEAD.unpack_from(self.key)[0])
+
 
 class StackTable:
     """Numbers stacks. The reader's thread interns, any thread may resolve.
@@ -45,6 +51,8 @@ class StackTable:
         self._ids: dict[bytes, int] = {}
         self._stacks: dict[int, Stack] = {}
         self._of_process: dict[int, set[bytes]] = defaultdict(set)
+        # Processes that run CPython without the names of Python functions, and its file.
+        self.silent_pythons: dict[int, str] = {}
         self._lock = threading.Lock()
         self._pending: dict[int, Stack] = {}
         # The lowest number that interning can still give.
@@ -81,6 +89,12 @@ class StackTable:
         """The same addresses of this process mean something else from now on."""
         for key in self._of_process.pop(tgid, ()):
             self._ids.pop(key, None)
+
+    def note_silent_python(self, process: int, file: str) -> None:
+        """Remember that the Python functions of a process have no names."""
+        if len(self.silent_pythons) >= _KEPT_PYTHONS:
+            self.silent_pythons.clear()
+        self.silent_pythons[process] = file
 
     def resolve(self, found: Iterable[tuple[int, bytes]]) -> None:
         """Take the frames of stacks: numbers with serialized pb.Stack messages."""

@@ -235,8 +235,8 @@ error: this '{' has no '}'
 error: 'str=' is for arguments of probes; write NAME.ustring in a filter
   sched:sched_wakeup//str=comm/
                       ^~~""",
-        """\
-error: 'str=' takes an argument, and the most bytes of its text (8 to 4096): str=filename or str=filename:1024
+        "error: 'str=' takes an argument, and the most bytes of its text (8 to 4096): "
+        """str=filename or str=filename:1024
   kprobe:do_sys_openat2//str=filename:5000/
                          ^~~~~~~~~~~~~~~~~""",
     ],

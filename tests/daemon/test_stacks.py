@@ -118,3 +118,19 @@ def test_a_client_that_holds_many_is_told_which_to_forget(table: StackTable) -> 
 
     assert sent.forgotten() == table.low_water > 1
     assert sent.forgotten() == 0
+
+
+def test_a_python_without_names_is_told_of_once(table: StackTable) -> None:
+    sent = SentStacks(table)
+    first, second, other = table.by_number(
+        [table.intern(7, b"", addresses(1), 1), table.intern(7, b"", addresses(2), 1)]
+        + [table.intern(8, b"", addresses(1), 1)]
+    )
+    table.note_silent_python(7, "/usr/bin/python3.11")
+
+    assert sent.silent_python(other) is None
+    assert sent.silent_python(first) == (
+        "stacks of process 7 name no Python functions: /usr/bin/python3.11 has to be CPython "
+        "3.12 or later and started with -X perf (or PYTHONPERFSUPPORT=1)"
+    )
+    assert sent.silent_python(second) is None

@@ -1,0 +1,66 @@
+// Calls getppid from 300 different stacks, each ROUNDS times: `stacks ROUNDS CPU`.
+// As calls.c otherwise. To be compiled with frame pointers.
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define STACKS 300
+#define DEPTH 9
+
+static __attribute__((noinline)) void even(unsigned path, int depth);
+static __attribute__((noinline)) void odd(unsigned path, int depth);
+
+static __attribute__((noinline)) void step(unsigned path, int depth)
+{
+	if (!depth) {
+		// Not by libc: its functions have no frame pointers.
+		long number = SYS_getppid, result;
+
+		asm volatile("syscall" : "=a"(result) : "a"(number) : "rcx", "r11", "memory");
+	} else if (path & 1) {
+		odd(path >> 1, depth - 1);
+	} else {
+		even(path >> 1, depth - 1);
+	}
+	// What comes behind a call keeps it from being a jump.
+	asm volatile("");
+}
+
+static void even(unsigned path, int depth)
+{
+	step(path, depth);
+	asm volatile("");
+}
+
+static void odd(unsigned path, int depth)
+{
+	step(path, depth);
+	asm volatile("");
+}
+
+int main(int argc, char **argv)
+{
+	long rounds = argc > 1 ? atol(argv[1]) : 1;
+	cpu_set_t cpus;
+	char line[64];
+
+	CPU_ZERO(&cpus);
+	CPU_SET(argc > 2 ? atoi(argv[2]) : 0, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		return 1;
+	printf("%d\n", getpid());
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		return 0;
+	while (rounds--)
+		for (unsigned path = 0; path < STACKS; path++)
+			step(path, DEPTH);
+	printf("done\n");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin))
+		;
+	return 0;
+}
