@@ -1,10 +1,11 @@
-"""System calls that Python's standard library lacks: bpf(2) and perf_event_open(2)."""
+"""System calls that Python's standard library lacks: bpf(2), perf_event_open(2), openat2(2)."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -37,6 +38,23 @@ def perf_event_open(attr: bytes, pid: int, cpu: int, flags: int) -> int:
         ctypes.c_int(cpu),
         ctypes.c_int(-1),
         ctypes.c_ulong(flags),
+    )
+    return _checked(result)
+
+
+def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
+    """Call openat2(2), `resolve` being RESOLVE_* bits; returns a descriptor or raises OSError.
+
+    Linux 5.6 and later (commit fddb5d430ad9); ENOSYS before.
+    """
+    how = struct.pack("<QQQ", flags, 0, resolve)
+    result: int = _libc.syscall(
+        # The same number on all machines.
+        ctypes.c_long(437),
+        ctypes.c_int(directory),
+        ctypes.c_char_p(os.fsencode(path)),
+        how,
+        ctypes.c_size_t(len(how)),
     )
     return _checked(result)
 

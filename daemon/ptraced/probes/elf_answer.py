@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ptraced.errors import NotFound, TraceError, Unavailable
+from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
 from ptraced.probes.user_places import Place
 
-_NAME_MAX = 4096
+# Demangled names are longer than linkers' names.
+_TEXT_MAX = 20_000
+_ARGUMENTS_MAX = 1000
 _U64 = 1 << 64
 KINDS = ("signed", "unsigned", "pointer", "bool")
-ERRORS = {error.__name__: error for error in (TraceError, NotFound, Unavailable)}
+ERRORS = {error.__name__: error for error in (TraceError, NotFound, Unavailable, LimitExceeded)}
 
 
 class Refused(Exception):
@@ -32,8 +34,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A value that a probe can give: its name, C type, and its size in bytes (1, 2, 4, 8)."""
+    """A value that a probe can give.
 
+    `number` counts the function's or probe's arguments from 1 and is 0 for what is returned;
+    `kind` is one of KINDS, `size` in bytes (1, 2, 4, 8).
+    """
+
+    number: int
     name: str
     ctype: str
     kind: str
@@ -92,8 +99,15 @@ def _found(probe: Any) -> Found:
 def _argument(argument: Any) -> Argument:
     if argument["kind"] not in KINDS or argument["size"] not in (1, 2, 4, 8):
         raise ValueError("an argument of an unknown kind or size")
+    number = argument["number"]
+    if type(number) is not int or not 0 <= number < _ARGUMENTS_MAX:
+        raise ValueError("an argument of an impossible number")
     return Argument(
-        _text(argument["name"]), _text(argument["ctype"]), argument["kind"], int(argument["size"])
+        number,
+        _text(argument["name"]),
+        _text(argument["ctype"]),
+        argument["kind"],
+        int(argument["size"]),
     )
 
 
@@ -106,6 +120,6 @@ def _site(site: Any) -> FoundSite:
 
 
 def _text(text: Any) -> str:
-    if type(text) is not str or len(text) > _NAME_MAX:
-        raise ValueError("a text that is none, or too long")
+    if type(text) is not str or len(text) > _TEXT_MAX or not text.isprintable():
+        raise ValueError("a text that is none, too long, or not to be printed")
     return text

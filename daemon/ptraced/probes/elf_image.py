@@ -111,6 +111,7 @@ class Image:
         return self.section(".symtab") is None
 
     def _opened(self, stream: BinaryIO) -> ELFFile:
+        stream.seek(0)
         if stream.read(4) != _MAGIC:
             raise Refused(TraceError, f"'{self.shown}' is no ELF file", "path")
         try:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from typing import Any
 
-_MACHINE = platform.machine()
-# General registers as C over `struct pt_regs *regs`, by the names that Place uses.
-_X86_64 = {
-    name: f"regs->{name}"
-    for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")
-    + tuple(f"r{number}" for number in range(8, 16))
-}
-_AARCH64 = {f"x{number}": f"regs->regs[{number}]" for number in range(31)} | {
-    "sp": "regs->sp",
-    "pc": "regs->pc",
-}
-REGISTERS = {"x86_64": _X86_64, "aarch64": _AARCH64}
-# In the order of integer arguments (System V ABI, AAPCS64), and where functions return them.
+from ptraced.probes.registers import of_host
+
+# What assemblers call the registers of integer arguments (System V ABI, AAPCS64), of what
+# functions return, and the stack pointer.
 ARGUMENTS = {
-    "x86_64": ("di", "si", "dx", "cx", "r8", "r9"),
+    "x86_64": ("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
     "aarch64": tuple(f"x{number}" for number in range(8)),
 }
-RETURNED = {"x86_64": "ax", "aarch64": "x0"}
-PROGRAM_COUNTER = {"x86_64": "ip", "aarch64": "pc"}
+RETURNED = {"x86_64": "rax", "aarch64": "x0"}
+STACK_POINTER = {"x86_64": "rsp", "aarch64": "sp"}
 _S64 = 1 << 63
 
 
@@ -32,8 +22,8 @@ _S64 = 1 << 63
 class Place:
     """A register, a constant, or memory of the process.
 
-    Memory is at base + index * scale + displacement, where each register may be "" for none.
-    A constant is the displacement; a register is `base` alone.
+    Registers are named as in registers.py. Memory is at base + index * scale + displacement,
+    where each register may be "" for none; a constant is the displacement alone.
     """
 
     what: str
@@ -46,7 +36,7 @@ class Place:
     def from_json(cls, place: Any) -> Place:
         """Check what the worker says; raises ValueError, KeyError or TypeError."""
         result = cls(**place)
-        known = REGISTERS[_MACHINE]
+        known = of_host().named
         if result.what not in ("register", "memory", "constant") or (
             result.base not in known and (result.base or result.what == "register")
         ):
@@ -65,7 +55,7 @@ def fetch(place: Place, word: int, size: int, signed: bool) -> str:
 
     What cannot be read, since its page is not in memory, is 0.
     """
-    registers = REGISTERS[_MACHINE]
+    registers = of_host().named
     ctype = f"{'s' if signed else 'u'}{size * 8}"
     widened = "(u64)(s64)" if signed else "(u64)"
     if place.what == "constant":

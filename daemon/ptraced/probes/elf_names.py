@@ -1,0 +1,63 @@
+"""The ways in which a user may write the name of a C++ or Rust function."""
+
+from __future__ import annotations
+
+_NOT_ARGUMENTS = ("(anonymous namespace)", "operator()")
+
+
+def spellings(demangled: str) -> set[str]:
+    """A demangled name as it is, and without arguments, result and template arguments.
+
+    Spaces are left out.
+
+    >>> sorted(spellings("int ns::twice<int>(int)"))
+    ['intns::twice<int>(int)', 'ns::twice', 'ns::twice<int>', 'ns::twice<int>(int)']
+    """
+    start, end = _name_span(demangled)
+    name = demangled[start:end]
+    found = {demangled, demangled[start:], name}
+    # Of a template; "operator<" is none.
+    if name.endswith(">") and "operator" not in name:
+        found.add(name[: _opening(name)])
+    return {compact(spelling) for spelling in found}
+
+
+def compact(name: str) -> str:
+    return "".join(name.split())
+
+
+def _name_span(demangled: str) -> tuple[int, int]:
+    """Where the name is: behind the result's type, before the arguments."""
+    depth = 0
+    start = at = 0
+    while at < len(demangled):
+        skipped = next((text for text in _NOT_ARGUMENTS if demangled.startswith(text, at)), "")
+        if skipped:
+            at += len(skipped)
+            continue
+        char = demangled[at]
+        if demangled.startswith("operator", at) and depth == 0:
+            # What follows may have '<', '>' and spaces: its name ends at the arguments.
+            opening = demangled.find("(", at)
+            return start, len(demangled) if opening < 0 else opening
+        if char in "<[{":
+            depth += 1
+        elif char in ">]}":
+            depth -= 1
+        elif char == "(" and depth == 0:
+            return start, at
+        elif char == " " and depth == 0:
+            start = at + 1
+        at += 1
+    # Without arguments there is no result either; Rust's "<impl a for b>::c" has no space outside.
+    return 0, len(demangled)
+
+
+def _opening(name: str) -> int:
+    """Where the '<' is that the closing '>' at the end belongs to."""
+    depth = 0
+    for at in range(len(name) - 1, -1, -1):
+        depth += (name[at] == ">") - (name[at] == "<")
+        if depth == 0:
+            return at
+    return len(name)

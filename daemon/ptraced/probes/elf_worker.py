@@ -1,0 +1,120 @@
+"""The process that reads one ELF file, since nobody knows who wrote it.
+
+It gets the file open and a question as JSON on standard input, and writes an answer of
+elf_answer.py to standard output. Time and memory are limited, and it gives its privileges up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import sys
+from typing import Any, BinaryIO
+
+from ptraced.errors import TraceError
+from ptraced.probes.dwarf_functions import DebugInformation, Values
+from ptraced.probes.elf_answer import Argument, Found, FoundSite, Refused, refusal_to_json, to_json
+from ptraced.probes.elf_functions import Function, Functions
+from ptraced.probes.elf_image import Image
+from ptraced.probes.usdt import find_usdt
+from ptraced.probes.user_places import ARGUMENTS, RETURNED, Place
+
+CPU_SECONDS = 10
+_MEMORY = 1 << 30
+# capset(2), version 3: two sets of 32 capabilities.
+_CAPABILITY_VERSION = 0x20080522
+
+
+def answer(stream: BinaryIO, question: dict[str, Any]) -> dict[str, Any]:
+    """What a question has as its answer; the refusals of Refused included."""
+    shown = question["shown"]
+    try:
+        image = Image(stream, question["machine"], shown)
+        if question["kind"] == "usdt":
+            return to_json(find_usdt(image, question["target"], question["most"]))
+        functions = Functions(image).find(question["target"], question["most"])
+        debug = DebugInformation(image)
+        returns = question["kind"] == "uretprobe"
+        return to_json([_found(image, debug, function, returns) for function in functions])
+    except Refused as refused:
+        return refusal_to_json(refused)
+    except Exception as error:
+        # Whatever damaged data leads to, in whichever library.
+        message = f"'{shown}' is damaged: {type(error).__name__}"
+        return refusal_to_json(Refused(TraceError, message, "path"))
+
+
+def _found(image: Image, debug: DebugInformation, function: Function, returns: bool) -> Found:
+    if returns:
+        _check_returns(image, function)
+        values = debug.returned(function)
+        values = _returned(image) if values is None else values
+    elif function.inside or image.is_go:
+        values = []
+    else:
+        named = debug.arguments(function)
+        values = _numbered(image) if named is None else named
+    offset = image.file_offset(function.address)
+    assert offset is not None
+    site = FoundSite(function.address, offset, tuple(place for _, place in values))
+    return Found(function.name, tuple(argument for argument, _ in values), (site,))
+
+
+def _numbered(image: Image) -> Values:
+    return [
+        (
+            Argument(number, f"arg{number}", "unsigned long", "unsigned", 8),
+            Place("register", register),
+        )
+        for number, register in enumerate(ARGUMENTS[image.machine], 1)
+    ]
+
+
+def _returned(image: Image) -> Values:
+    return [(Argument(0, "ret", "long", "signed", 8), Place("register", RETURNED[image.machine]))]
+
+
+def _check_returns(image: Image, function: Function) -> None:
+    """Refuse where the kernel would not find a return address to replace, and break something."""
+    if function.inside:
+        raise Refused(
+            TraceError,
+            f"'{function.name}' is inside of a function; what returns is probed at its start",
+        )
+    if function.address == image.entry:
+        raise Refused(
+            TraceError,
+            f"'{function.name}' is where '{image.shown}' starts: it has nowhere to return to",
+        )
+    if image.is_go:
+        raise Refused(
+            TraceError,
+            f"'{image.shown}' is a Go program, which probes of returns would crash: Go moves its "
+            "stacks",
+        )
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _drop_capabilities() -> None:
+    """Keep none: the file is open, and debug files are readable to all."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)())
+
+
+def main() -> None:
+    question = json.load(sys.stdin)
+    _limit()
+    _drop_capabilities()
+    with os.fdopen(question["fd"], "rb") as stream:
+        json.dump(answer(stream, question), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
