@@ -6,22 +6,25 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-STRUCT, ENUM, FUNC, ENUM64 = 4, 6, 12, 19
+INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
+FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(12, 20)
 
 _HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
+# Bytes of a type's description before what depends on its kind.
+TYPE_BYTES = _TYPE.size
 _MAGIC = 0xEB9F
 # Bytes that follow a type, by kind: at once and for each of its members.
 _BEHIND = {
-    1: (4, 0),  # INT
-    3: (12, 0),  # ARRAY
+    INT: (4, 0),
+    ARRAY: (12, 0),
     STRUCT: (0, 12),
-    5: (0, 12),  # UNION
+    UNION: (0, 12),
     ENUM: (0, 8),
-    13: (0, 8),  # FUNC_PROTO
-    14: (4, 0),  # VAR
-    15: (0, 12),  # DATASEC
-    17: (4, 0),  # DECL_TAG
+    FUNC_PROTO: (0, 8),
+    VAR: (4, 0),
+    DATASEC: (0, 12),
+    DECL_TAG: (4, 0),
     ENUM64: (0, 12),
 }
 
@@ -30,7 +33,8 @@ class Type(NamedTuple):
     """A type: its kind, how many members it has and where those start in the blob.
 
     `name` is an offset into the strings. `flag` is the kind_flag: of an enum, that its
-    values are signed; of a struct, that it has bit fields.
+    values are signed; of a struct, that it has bit fields. `link` is the size in bytes, or
+    the type that it refers to, by kind.
     """
 
     kind: int
@@ -38,25 +42,52 @@ class Type(NamedTuple):
     length: int
     flag: bool
     members: int
+    link: int
 
 
 def types(data: bytes) -> Iterator[Type]:
-    """Yield the types of a blob; raises ValueError where it is not BTF of this byte order."""
-    if len(data) < _HEADER.size or _HEADER.unpack_from(data)[0] != _MAGIC:
-        raise ValueError("not BTF of this machine's byte order")
-    _, _, _, header, offset, length, _, _ = _HEADER.unpack_from(data)
-    at = header + offset
-    end = at + length
+    """Yield the types of a blob; raises ValueError where it is not whole BTF of this byte order."""
+    header = _header(data)
+    at, end = header.types, header.types + header.types_size
     while at < end:
-        name, info, _ = _TYPE.unpack_from(data, at)
-        kind, count = info >> 24 & 0x1F, info & 0xFFFF
-        at += _TYPE.size
-        yield Type(kind, name, count, bool(info >> 31), at)
-        fixed, each = _BEHIND.get(kind, (0, 0))
-        at += fixed + each * count
+        type = type_at(data, at)
+        fixed, each = _BEHIND.get(type.kind, (0, 0))
+        at = type.members + fixed + each * type.length
+        if at > end:
+            raise ValueError("truncated BTF")
+        yield type
+
+
+def type_at(data: bytes, at: int) -> Type:
+    """Return the type whose description starts at data[at]; raises ValueError."""
+    try:
+        name, info, link = _TYPE.unpack_from(data, at)
+    except struct.error:
+        raise ValueError("truncated BTF") from None
+    return Type(info >> 24 & 0x1F, name, info & 0xFFFF, bool(info >> 31), at + TYPE_BYTES, link)
 
 
 def strings(data: bytes) -> int:
     """Return where the section of strings starts, to which names are offsets."""
-    _, _, _, header, _, _, offset, _ = _HEADER.unpack_from(data)
-    return int(header + offset)
+    return _header(data).strings
+
+
+def strings_size(data: bytes) -> int:
+    """Return the bytes in the section of strings."""
+    return _header(data).strings_size
+
+
+class _Header(NamedTuple):
+    types: int
+    types_size: int
+    strings: int
+    strings_size: int
+
+
+def _header(data: bytes) -> _Header:
+    if len(data) < _HEADER.size or _HEADER.unpack_from(data)[0] != _MAGIC:
+        raise ValueError("not BTF of this machine's byte order")
+    _, _, _, header, types, types_size, strings, strings_size = _HEADER.unpack_from(data)
+    if header + max(types + types_size, strings + strings_size) > len(data):
+        raise ValueError("truncated BTF")
+    return _Header(header + types, types_size, header + strings, strings_size)

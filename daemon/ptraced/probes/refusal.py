@@ -13,7 +13,7 @@ from ptraced.tracefs import EventFormat
 _REASONS = {
     errno.EINVAL: "it does not allow probes there: the function is on its blacklist, or notrace, "
     "or the place is outside of functions",
-    errno.EILSEQ: "no instruction starts there; objdump -d of the kernel's image shows where some do",
+    errno.EILSEQ: "no instruction starts there, as objdump -d of its image shows",
     errno.ENOENT: "it has no such function now; the module may have been unloaded",
     errno.EADDRNOTAVAIL: "it has several functions of that name and cannot tell them apart",
     errno.EOPNOTSUPP: "the instruction there cannot be probed",
@@ -30,7 +30,11 @@ def explain_refusal(format: EventFormat, probe: Probe, error: OSError) -> str:
     """Return the text of an error for a probe that could not be attached."""
     if probe.file is not None:
         return explain_user_refusal(format, probe, error)
+    return f"error: the kernel refuses {format.system}:{format.name}: {kernel_reason(error)}"
+
+
+def kernel_reason(error: OSError) -> str:
+    """Return why the kernel refuses a kprobe, by its error."""
     number = error.errno or 0
     reason = _REASONS.get(number, os.strerror(number))
-    code = errno.errorcode.get(number, str(number))
-    return f"error: the kernel refuses {format.system}:{format.name}: {reason} ({code})"
+    return f"{reason} ({errno.errorcode.get(number, number)})"
