@@ -1,0 +1,103 @@
+"""The process that finds symbols: records and stacks in, frames out (messages.py).
+
+It reads files that anybody may have made. What it may do is what the daemon may; what it
+may use is bounded. It ends with its standard input, which the daemon holds.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from operator import attrgetter
+
+from ptraced.symbols.frames import unresolved_stack
+from ptraced.symbols.kernel import kernel_symbols
+from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, packed
+from ptraced.symbols.resolver import Resolver
+from ptraced.task_records import Lost, TaskRecord, task_records
+
+# Bytes of address space, a multiple of what all caches together take.
+_MEMORY_MAX = 2 << 30
+_READ_BYTES = 1 << 20
+_COMPLAINTS_MAX = 20
+
+
+class Worker:
+    """Answers messages; `answers` collects what is to be sent."""
+
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
+        self._resolver = Resolver(kernel_symbols(), self._note_python)
+        self._records: list[TaskRecord] = []
+        self._complaints = 0
+
+    def take(self, kind: int, body: memoryview) -> None:
+        """Deal with a message of the daemon."""
+        if kind == Kind.RECORDS:
+            self._records += task_records(body)
+        elif kind == Kind.STACK:
+            self._apply_records()
+            self._resolve(body)
+
+    def finish(self) -> None:
+        """All messages that were waiting have been dealt with."""
+        self._apply_records()
+
+    def _apply_records(self) -> None:
+        # Rings of several CPUs are read one after the other: bring it in order.
+        lost = [record for record in self._records if isinstance(record, Lost)]
+        timed = [record for record in self._records if not isinstance(record, Lost)]
+        self._records = []
+        for record in (*lost, *sorted(timed, key=attrgetter("time"))):
+            self._resolver.history.apply(record)
+
+    def _resolve(self, body: memoryview) -> None:
+        stack_id, tgid, time, kernel_bytes = STACK_HEAD.unpack_from(body)
+        addresses = body[STACK_HEAD.size :]
+        kernel, user = addresses[:kernel_bytes], addresses[kernel_bytes:]
+        try:
+            stack = self._resolver.stack(stack_id, tgid, time, kernel.cast("Q"), user.cast("Q"))
+        except Exception as error:
+            # A bug of ours or out of memory; the next stack may well do.
+            self._complain(f"a stack of process {tgid} cannot be resolved: {error!r}")
+            stack = unresolved_stack(stack_id, bytes(kernel), bytes(user))
+        self.answers.append(packed(Kind.RESOLVED, NUMBER.pack(stack_id), stack))
+
+    def _note_python(self, pid: int, path: str) -> None:
+        self.answers.append(packed(Kind.WITHOUT_MAP, NUMBER.pack(pid), os.fsencode(path)))
+
+    def _complain(self, text: str) -> None:
+        self._complaints += 1
+        if self._complaints <= _COMPLAINTS_MAX:
+            self.answers.append(packed(Kind.COMPLAINT, text[:1000].encode(errors="replace")))
+
+
+def main() -> None:
+    # Ctrl-C is for the daemon, whose end is ours.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_MAX, _MEMORY_MAX))
+    # What a library prints must not get among the answers.
+    output = os.dup(1)
+    os.dup2(2, 1)
+    worker = Worker()
+    splitter = Splitter()
+    while piece := os.read(0, _READ_BYTES):
+        for kind, body in splitter.feed(piece):
+            worker.take(kind, body)
+            if len(worker.answers) >= 64:
+                _send(output, worker.answers)
+        worker.finish()
+        _send(output, worker.answers)
+
+
+def _send(output: int, answers: list[bytes]) -> None:
+    data = memoryview(b"".join(answers))
+    answers.clear()
+    while data:
+        data = data[os.write(output, data) :]
+
+
+if __name__ == "__main__":
+    main()
