@@ -87,7 +87,10 @@ class Server:
         headers = find_headers(config.state_dir())
         compiler = Compiler(headers.path)
         self._undo.callback(compiler.close)
-        symbolizer = Symbolizer(lambda found: stacks.resolve(found))
+        symbolizer = Symbolizer(
+            lambda found: stacks.resolve(found),
+            lambda process, file: stacks.note_silent_python(process, file),
+        )
         self._undo.callback(symbolizer.close)
         stacks = StackTable(symbolizer)
         tasks = Tasks(symbolizer.task_records, stacks.forget_process)

@@ -85,7 +85,7 @@ class Calls:
         assert self.process.stdout is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
+        assert self.process.stdout.readline().split()[0] == "done"
 
     def end(self) -> None:
         self.process.communicate()

@@ -1,5 +1,5 @@
 // Calls getppid from 300 different stacks, each ROUNDS times: `stacks ROUNDS CPU`.
-// As calls.c otherwise. To be compiled with frame pointers.
+// As calls.c otherwise. To be compiled without optimizing: with frame pointers.
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdio.h>

@@ -25,6 +25,8 @@ class Total:
     losses: list[pb.Loss] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
+    schemas: list[pb.EventSchema] = field(default_factory=list)
+    stacks: list[pb.Stack] = field(default_factory=list)
     batches: list[pb.Batch] = field(default_factory=list)
     samples: list[pb.Sample] = field(default_factory=list)
     end: pb.End = field(default_factory=pb.End)
@@ -42,6 +44,7 @@ class Total:
             self.batches.append(batch)
             self.delivered[batch.schema_id] += batch.count
             self.by_cpu[batch.schema_id, batch.cpu] += batch.count
+        self.stacks += message.stacks
         self.samples += message.samples
         self.warnings += [warning.text for warning in message.warnings]
         if message.HasField("mark"):
@@ -67,7 +70,7 @@ def trace_while(host: Host, request: pb.TraceRequest, work: Callable[[], object]
     with host.open(request) as stream:
         work()
         stream.stop()
-        return read_to_end(stream)
+        return read_to_end(stream, Total(schemas=list(stream.started.schemas)))
 
 
 def events(stream: Stream, total: Total) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 // Two threads that give one CPU to each other COUNT times, at 100,000 events of
 // sched_switch a second where the machine is fast enough. `switches COUNT CPU`.
-// To be compiled with frame pointers. As calls.c otherwise; behind "done" it says how many microseconds it took.
+// To be compiled without optimizing. As calls.c otherwise; behind "done" it says how
+// many microseconds it took.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
