@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.dwarf.compileunit import CompileUnit
@@ -34,6 +36,8 @@ from ptraced.probes.user_places import RETURNED, Place
 _DEBUG_BYTES_MAX = 256 << 20
 # Of compilation units that are parsed for one question: a few seconds.
 _PARSED_BYTES_MAX = 8 << 20
+# Later ones are left out; records of probes are small.
+_ARGUMENTS_MAX = 16
 _SCOPES = ("DW_TAG_namespace", "DW_TAG_module", "DW_TAG_structure_type", "DW_TAG_class_type")
 _SCOPES_DEPTH = 16
 # What parsing hostile data may raise; whoever wrote it gets arguments without names.
@@ -79,7 +83,7 @@ class DebugInformation:
         if not isinstance(result, Scalar):
             return []
         place = Place("register", RETURNED[self._machine])
-        return [(Argument(0, "ret", result.ctype, result.kind, result.size), place)]
+        return [_value(0, "ret", result, place)]
 
     def _arguments(self, die: DIE, function: Function) -> Values | None:
         spoken = language(die)
@@ -97,7 +101,7 @@ class DebugInformation:
         assert self._dwarf is not None
         locations = Locations(self._dwarf, die, self._machine)
         found: Values = []
-        for number, parameter in enumerate(_parameters(die), 1):
+        for number, parameter in enumerate(islice(_parameters(die), _ARGUMENTS_MAX), 1):
             try:
                 inner = type_of(parameter)
                 if inner is None:
@@ -113,7 +117,7 @@ class DebugInformation:
                 place = None
             if isinstance(type_, Scalar) and place is not None:
                 name = name_of(parameter) or f"arg{number}"
-                found.append((Argument(number, name, type_.ctype, type_.kind, type_.size), place))
+                found.append(_value(number, name, type_, place))
         return found
 
     def _function(self, address: int) -> DIE | None:
@@ -128,6 +132,11 @@ class DebugInformation:
                 return None
             self._units[unit.cu_offset] = dict(_with_address(unit.get_top_DIE(), 0))
         return self._units[unit.cu_offset].get(address)
+
+
+def _value(number: int, name: str, type_: Scalar, place: Place) -> tuple[Argument, Place]:
+    at = replace(place, size=type_.size, signed=type_.kind == "signed")
+    return Argument(number, name, type_.ctype, type_.kind, type_.size), at
 
 
 class _Units:

@@ -73,7 +73,8 @@ def _numbered(image: Image) -> Values:
 
 
 def _returned(image: Image) -> Values:
-    return [(Argument(0, "ret", "long", "signed", 8), Place("register", RETURNED[image.machine]))]
+    place = Place("register", RETURNED[image.machine], signed=True)
+    return [(Argument(0, "ret", "long", "signed", 8), place)]
 
 
 def _check_returns(image: Image, function: Function) -> None:

@@ -16,7 +16,7 @@ from ptraced.diagnostics import nearest, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.probes.elf_answer import Argument, Found, FoundSite, Refused
 from ptraced.probes.elf_image import Image
-from ptraced.probes.usdt_operand import Operand, parse_operands
+from ptraced.probes.usdt_operand import parse_operands
 from ptraced.probes.user_places import Place
 
 _SECTION = ".note.stapsdt"
@@ -94,8 +94,8 @@ def _found(image: Image, notes: Sequence[Note]) -> Found:
         known = [operand for operand in column if operand is not None]
         if len(known) == len(column):
             arguments.append(_argument(number, known))
-            for place, operand in zip(places, known, strict=True):
-                place.append(operand.place)
+            for at_site, place in zip(places, known, strict=True):
+                at_site.append(place)
     sites = [
         FoundSite(note.address, _offset(image, note), tuple(place), _semaphore(image, note))
         for note, place in zip(notes, places, strict=True)
@@ -103,12 +103,13 @@ def _found(image: Image, notes: Sequence[Note]) -> Found:
     return Found(name, tuple(arguments), tuple(sites))
 
 
-def _argument(number: int, operands: Sequence[Operand]) -> Argument:
+def _argument(number: int, places: Sequence[Place]) -> Argument:
     """The type that fits the argument at all places."""
-    size = max(operand.size for operand in operands)
-    signed = any(operand.signed for operand in operands)
-    kind = "signed" if signed else "unsigned"
-    return Argument(number, f"arg{number}", f"{'s' if signed else 'u'}{size * 8}", kind, size)
+    signs = {place.signed for place in places}
+    # A type of both signs: wide enough for either.
+    size = max(place.size for place in places) if len(signs) == 1 else 8
+    kind = "signed" if True in signs else "unsigned"
+    return Argument(number, f"arg{number}", f"{kind[0]}{size * 8}", kind, size)
 
 
 def _offset(image: Image, note: Note) -> int:

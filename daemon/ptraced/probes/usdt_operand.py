@@ -7,7 +7,7 @@ What an operand of another form means is not guessed: the argument is left out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 
 from ptraced.probes.registers import of_machine
 from ptraced.probes.user_places import Place
@@ -16,7 +16,8 @@ _SIZE = re.compile(r"(-?)([1248])(f?)")
 _NUMBER = r"[+-]?(?:0[xX][0-9a-fA-F]+|[0-9]+)"
 # Words that start with a size; operands of aarch64 have spaces inside of brackets.
 _WORD = re.compile(r"-?[0-9]+f?@(?:\[[^]]*\]|\([^)]*\)|[^\s([]*(?:\([^)]*\)|\[[^]]*\])?)(?:\s|$)")
-_ARGUMENTS_MAX = 32
+# <sys/sdt.h> has macros for 12; records of probes are small.
+_ARGUMENTS_MAX = 16
 
 _X86_REGISTER = re.compile(r"%(\w+)")
 _X86_CONSTANT = re.compile(rf"\$({_NUMBER})")
@@ -29,18 +30,9 @@ _ARM_CONSTANT = re.compile(rf"#?({_NUMBER})")
 _ARM_MEMORY = re.compile(rf"\[(?P<base>\w+)(?:\s*,\s*#?(?P<displacement>{_NUMBER}))?\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """An argument's place, its size in bytes, and whether it is signed."""
-
-    place: Place
-    size: int
-    signed: bool
-
-
-def parse_operands(arguments: str, machine: str) -> list[Operand | None]:
+def parse_operands(arguments: str, machine: str) -> list[Place | None]:
     """The arguments of a note in their order; None for each that is not understood."""
-    found: list[Operand | None] = []
+    found: list[Place | None] = []
     at = 0
     text = arguments.strip()
     while at < len(text) and len(found) < _ARGUMENTS_MAX:
@@ -55,7 +47,7 @@ def parse_operands(arguments: str, machine: str) -> list[Operand | None]:
     return found
 
 
-def _operand(word: str, machine: str) -> Operand | None:
+def _operand(word: str, machine: str) -> Place | None:
     size, _, what = word.partition("@")
     parsed = _SIZE.fullmatch(size)
     if parsed is None or parsed[3]:
@@ -63,7 +55,7 @@ def _operand(word: str, machine: str) -> Operand | None:
     place = _x86_place(what, machine) if machine == "x86_64" else _arm_place(what, machine)
     if place is None:
         return None
-    return Operand(place, int(parsed[2]), bool(parsed[1]))
+    return replace(place, size=int(parsed[2]), signed=bool(parsed[1]))
 
 
 def _x86_place(what: str, machine: str) -> Place | None:

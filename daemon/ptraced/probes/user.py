@@ -87,7 +87,7 @@ def _events(
     events = []
     for probe, fields in zip(found, all_fields, strict=True):
         sites = tuple(
-            Site(site.offset, record(probe, site), semaphore=site.semaphore) for site in probe.sites
+            Site(site.offset, record(site), semaphore=site.semaphore) for site in probe.sites
         )
         event_format = EventFormat(kind, probe.name, 0, (), fields, "")
         events.append((event_format, Probe(kind == "uretprobe", sites, file)))

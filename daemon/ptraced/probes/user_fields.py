@@ -46,11 +46,10 @@ def probe_fields(
     ]
 
 
-def record(probe: Found, site: FoundSite) -> str:
-    """C that fills the record of a probe at one of its sites."""
+def record(site: FoundSite) -> str:
+    """C that fills the record at a site of a probe."""
     parts = [f"record[0] = (u64){of_host().ip};"]
-    for word, (argument, place) in enumerate(zip(probe.arguments, site.places, strict=True), 1):
-        parts.append(fetch(place, word, argument.size, argument.kind == "signed"))
+    parts += [fetch(place, word) for word, place in enumerate(site.places, 1)]
     return " ".join(parts)
 
 

@@ -23,7 +23,8 @@ class Place:
     """A register, a constant, or memory of the process.
 
     Registers are named as in registers.py. Memory is at base + index * scale + displacement,
-    where each register may be "" for none; a constant is the displacement alone.
+    where each register may be "" for none; a constant is the displacement alone. The value has
+    `size` bytes (1, 2, 4, 8), in a register the low ones.
     """
 
     what: str
@@ -31,6 +32,8 @@ class Place:
     displacement: int = 0
     index: str = ""
     scale: int = 1
+    size: int = 8
+    signed: bool = False
 
     @classmethod
     def from_json(cls, place: Any) -> Place:
@@ -45,19 +48,19 @@ class Place:
             raise ValueError("an unknown index register")
         if type(result.displacement) is not int or not -_S64 <= result.displacement < _S64:
             raise ValueError("a displacement out of range")
-        if result.scale not in (1, 2, 4, 8):
-            raise ValueError("an impossible scale")
+        if result.scale not in (1, 2, 4, 8) or result.size not in (1, 2, 4, 8):
+            raise ValueError("an impossible scale or size")
         return result
 
 
-def fetch(place: Place, word: int, size: int, signed: bool) -> str:
-    """C that sets record[word] to a value of `size` bytes at `place`, widened to 64 bits.
+def fetch(place: Place, word: int) -> str:
+    """C that sets record[word] to the value at `place`, widened to 64 bits.
 
     What cannot be read, since its page is not in memory, is 0.
     """
     registers = of_host().named
-    ctype = f"{'s' if signed else 'u'}{size * 8}"
-    widened = "(u64)(s64)" if signed else "(u64)"
+    ctype = f"{'s' if place.signed else 'u'}{place.size * 8}"
+    widened = "(u64)(s64)" if place.signed else "(u64)"
     if place.what == "constant":
         return f"record[{word}] = {widened}({ctype}){_literal(place.displacement)};"
     if place.what == "register":
@@ -69,7 +72,7 @@ def fetch(place: Place, word: int, size: int, signed: bool) -> str:
         address.append(f"(u64){registers[place.index]} * {place.scale}")
     return (
         f"{{ {ctype} value = 0; "
-        f"bpf_probe_read_user(&value, {size}, (void *)({' + '.join(address)})); "
+        f"bpf_probe_read_user(&value, {place.size}, (void *)({' + '.join(address)})); "
         f"record[{word}] = {widened}value; }}"
     )
 
