@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrace_client.decode import DYNAMIC_KINDS, RowLayout, event_name
+from ptrace_client.event_fields import derived_columns, is_sample
 from ptrace_client.losses import Gap
+from ptrace_client.stacks import Stacks, StackTable
 from ptrace_proto import ptrace_pb2 as pb
 
 _LETTERS = {
@@ -16,6 +18,7 @@ _LETTERS = {
     pb.FIELD_KIND_UNSIGNED: "u",
     pb.FIELD_KIND_POINTER: "u",
     pb.FIELD_KIND_BOOL: "u",
+    pb.FIELD_KIND_STACK: "u",
     pb.FIELD_KIND_CHAR_ARRAY: "S",
 }
 
@@ -25,7 +28,8 @@ class EventBatch(np.ndarray[Any, Any]):
 
     `event` is "sched:sched_switch" (or "sched:ALIAS") and `cpu` a number. `lost` counts the
     events that this CPU lost since the batch before. `start` and `end` (CLOCK_MONOTONIC, ns)
-    are the time range of the events, lost ones included.
+    are the time range of the events, lost ones included. `stacks` has the call chains by the
+    numbers in the column of call chains.
     """
 
     event: str
@@ -33,6 +37,7 @@ class EventBatch(np.ndarray[Any, Any]):
     lost: int
     start: int
     end: int
+    stacks: Stacks
     _derived: dict[str, tuple[str | None, int]]
 
     def __array_finalize__(self, source: Any) -> None:
@@ -40,6 +45,7 @@ class EventBatch(np.ndarray[Any, Any]):
         if isinstance(source, EventBatch) and hasattr(source, "event"):
             self.event, self.cpu, self.lost = source.event, source.cpu, source.lost
             self.start, self.end = source.start, source.end
+            self.stacks = source.stacks
             self._derived = source._derived
 
     def __getitem__(self, key: Any) -> Any:
@@ -59,16 +65,22 @@ class EventBatch(np.ndarray[Any, Any]):
 class BatchDecoder:
     """Makes the arrays of one schema out of its batches."""
 
-    def __init__(self, schema: pb.EventSchema, realtime_offset: int) -> None:
+    def __init__(
+        self, schema: pb.EventSchema, realtime_offset: int, stacks: StackTable | None = None
+    ) -> None:
         self._layout = RowLayout(schema)
         self._event = event_name(schema)
         self._has_dynamic = schema.has_dynamic
-        self._common = {
-            "_period": (None, 1),
-            "common_type": (None, schema.common_type),
-            "common_pid": ("_tid", 0),
-            "_realtime": ("_time", realtime_offset),
+        self._stacks = StackTable() if stacks is None else stacks
+        self._common: dict[str, tuple[str | None, int]] = {
+            key: (base, realtime_offset if key == "_realtime" else 0)
+            for key, base in derived_columns(schema).items()
         }
+        if not is_sample(schema):
+            self._common["_period"] = (None, 1)
+            self._common["common_type"] = (None, schema.common_type)
+        # Keys whose value is the CPU of the batch.
+        self._cpu_keys = ("_cpu", "cpu") if is_sample(schema) else ("_cpu",)
         fields = self._layout.fields
         self._dtype = np.dtype(
             {
@@ -91,8 +103,16 @@ class BatchDecoder:
         array.event, array.cpu, array.lost = self._event, batch.cpu, gap.count
         array.start = min(first, gap.start) if gap.count else first
         array.end = max(last, gap.end)
-        array._derived = {**self._common, "_cpu": (None, batch.cpu)}
+        array._derived = {**self._common, **dict.fromkeys(self._cpu_keys, (None, batch.cpu))}
+        array.stacks = self._stacks.of(self._stack_numbers(rows))
         return array
+
+    def _stack_numbers(self, rows: NDArray[Any]) -> list[int]:
+        place = self._layout.stack_index
+        if place is None:
+            return []
+        numbers: list[int] = np.unique(rows[self._layout.fields[place].name]).tolist()
+        return numbers
 
 
 def _format(field: pb.Field) -> str:

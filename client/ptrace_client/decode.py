@@ -17,11 +17,20 @@ _CODES = {
     pb.FIELD_KIND_POINTER: _UNSIGNED,
     # A C bool is an int to scripts, as in perf-prof.
     pb.FIELD_KIND_BOOL: _UNSIGNED,
+    # The number of a stack, which is looked up in stacks.StackTable.
+    pb.FIELD_KIND_STACK: {4: "I"},
     # Offset and length, taken apart on access.
     pb.FIELD_KIND_DYNAMIC_STRING: {8: "Q"},
     pb.FIELD_KIND_DYNAMIC_BYTES: {8: "Q"},
+    pb.FIELD_KIND_READ: {8: "Q"},
+    pb.FIELD_KIND_REGS: {8: "Q"},
 }
-DYNAMIC_KINDS = frozenset((pb.FIELD_KIND_DYNAMIC_STRING, pb.FIELD_KIND_DYNAMIC_BYTES))
+DYNAMIC_KINDS = frozenset(
+    (
+        *(pb.FIELD_KIND_DYNAMIC_STRING, pb.FIELD_KIND_DYNAMIC_BYTES),
+        *(pb.FIELD_KIND_READ, pb.FIELD_KIND_REGS),
+    )
+)
 _LENGTH = struct.Struct("<I")
 
 
@@ -57,6 +66,12 @@ class RowLayout:
         self._keeps_row = any(field.kind in DYNAMIC_KINDS for field in self.fields)
         # Place of the row's bytes in the tuple, or None.
         self.row_index = len(self.fields) if self._keeps_row else None
+        # Place of the number of the row's stack, and that of its chain once it has been
+        # looked up (stacks.StackTable.resolved()); None where there is none.
+        self.stack_index = next(
+            (place for place, it in enumerate(self.fields) if it.kind == pb.FIELD_KIND_STACK), None
+        )
+        self.chain_index = len(self.fields) + self._keeps_row
 
     def rows(self, batch: pb.Batch) -> Iterator[tuple[Any, ...]]:
         """Iterate over the batch's rows; operator.length_hint() tells how many are left.
@@ -101,8 +116,20 @@ def row_spans(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def event_name(schema: pb.EventSchema) -> str:
-    """Return "sched:sched_wakeup", or "sched:ALIAS" where the selector gave an alias."""
-    return f"{schema.system}:{schema.alias or schema.name}"
+    """Return "sched:sched_wakeup", or "sched:ALIAS" where the selector gave an alias.
+
+    Sampled events have no system: "profile" or "ALIAS".
+    """
+    return _full_name(schema.system, schema.alias or schema.name)
+
+
+def source_name(schema: pb.EventSchema) -> str:
+    """Return the name of an event whatever its alias: "sched:sched_wakeup", "profile"."""
+    return _full_name(schema.system, schema.name)
+
+
+def _full_name(system: str, name: str) -> str:
+    return f"{system}:{name}" if system else name
 
 
 def text(data: bytes) -> str:

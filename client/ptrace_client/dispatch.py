@@ -15,6 +15,7 @@ from ptrace_client.losses import Losses
 from ptrace_client.order import Merger
 from ptrace_client.script import Binding, Callback
 from ptrace_client.script_errors import ScriptErrors
+from ptrace_client.stacks import StackTable
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Dispatcher:
 
     With several events, or with `order`, events wait for a round mark and are merged by time.
     After `limit` events `done` is set, and no handler is called any more. `between` is called
-    every few hundred events.
+    every few hundred events. `stacks` takes what the stream has of those.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Dispatcher:
         limit: int | None = None,
         lost: Callback | None = None,
         between: Callable[[], None] = lambda: None,
+        stacks: StackTable | None = None,
     ) -> None:
         # Events that handlers were called for, count.
         self.delivered = 0
@@ -61,6 +63,7 @@ class Dispatcher:
         self._losses = losses
         self._lost_callback = lost
         self._ordered = order
+        self._stacks = StackTable() if stacks is None else stacks
         self._between = between
         single = [binding for binding in bindings if not binding.is_batch]
         self._merger = Merger() if order or len(single) > 1 else None
@@ -71,7 +74,8 @@ class Dispatcher:
         self.warnings: list[str] = []
         offset = started.realtime_offset
         for binding in single:
-            decoder = EventDecoder(binding.schema, offset, self._columns(binding))
+            columns = self._columns(binding)
+            decoder = EventDecoder(binding.schema, offset, columns, self._stacks)
             self.warnings += decoder.warnings
             fused = self._fuse(binding, decoder, offset)
             self._events[binding.schema.id] = _Target(decoder, binding.handler, fused)
@@ -98,10 +102,12 @@ class Dispatcher:
         """Deliver what a message carries. Raise ClientError where it is damaged."""
         for loss in message.losses:
             self._lost(loss)
+        self._stacks.add(message.stacks)
         for batch in message.batches:
             if self.done:
                 return
             self._batch(batch)
+        self._stacks.forget(message.forget_stacks_below)
         if self._merger is not None and message.HasField("mark"):
             self._deliver_merged(message.mark.time)
 
@@ -114,7 +120,7 @@ class Dispatcher:
         # NumPy takes longer to import than all the rest.
         from ptrace_client.batch import BatchDecoder
 
-        decoder = BatchDecoder(binding.schema, realtime_offset)
+        decoder = BatchDecoder(binding.schema, realtime_offset, self._stacks)
         self._batches[binding.schema.id] = decoder, binding.handler
 
     def _fuse(self, binding: Binding, decoder: EventDecoder, offset: int) -> Fused | None:
@@ -136,7 +142,7 @@ class Dispatcher:
     def _batch(self, batch: pb.Batch) -> None:
         if batch.schema_id in self._events:
             target = self._events[batch.schema_id]
-            rows = target.decoder.layout.rows(batch)
+            rows = target.decoder.rows(batch)
             if self._merger is None:
                 self._deliver(target, rows, batch)
                 return

@@ -6,34 +6,14 @@ field is then a C getter at a place in the tuple.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
     from ptrace_client.printing import Printer
-
-# Keys that every tracepoint event has, in perf-prof's order; the event's own follow.
-COMMON_KEYS: Final = (
-    "_pid",
-    "_tid",
-    "_time",
-    "_cpu",
-    "_period",
-    "common_type",
-    "common_flags",
-    "common_preempt_count",
-    "common_pid",
-    "_realtime",
-    "_callchain",
-    "_event",
-)
-# Columns that are readable without being keys: print() needs the task's name.
-EXTRA_COLUMNS: Final = ("_comm",)
-# Common keys that are another column under another name or in another clock.
-DERIVED_COLUMNS: Final[Mapping[str, str]] = {"common_pid": "_tid", "_realtime": "_time"}
 
 # Gets one value out of an event.
 Reader = Callable[[Any], Any]
@@ -55,8 +35,11 @@ class EventType:
     keys: tuple[str, ...]
     # How to get a value out of an event, for keys and further columns.
     readers: dict[str, Reader]
-    # Keys in the row itself, what makes up an event's content.
-    content: tuple[str, ...]
+    # Keys in the row itself, what makes up an event's content, and how to get something
+    # hashable for each.
+    content: dict[str, Reader]
+    # What print() takes of an event: names of readers.
+    printed: tuple[str, ...]
     schema: pb.EventSchema
     # Sentences for the user about fields that cannot be reached as attributes.
     warnings: list[str] = field(default_factory=list)
@@ -162,22 +145,12 @@ class PerfEvent(tuple[Any, ...], metaclass=EventMeta, own=True):
 
     def print(self, timestamp: bool = True, callchain: bool = True) -> None:
         """Print the event as perf-prof does; `timestamp` is the date and time in front."""
-        from ptrace_client.printing import chain_lines
+        from ptrace_client.printing import event_lines
 
         kind = self.__ptrace__
-        values = {name: read(self) for name, read in kind.readers.items()}
-        line = kind.printer.line(
-            values,
-            comm=values["_comm"],
-            tid=values["_tid"],
-            cpu=self._cpu,
-            time=values["_time"],
-            realtime=values["_realtime"],
-            flags=values["common_flags"],
-            preempt_count=values["common_preempt_count"],
-            timestamp=timestamp,
-        )
-        print("\n".join([line, *(chain_lines(values["_callchain"]) if callchain else ())]))
+        values = {name: kind.readers[name](self) for name in kind.printed}
+        lines = event_lines(kind.printer, values, timestamp=timestamp, callchain=callchain)
+        print("\n".join(lines))
 
     def __str__(self) -> str:
         return str(self.to_dict())
@@ -222,4 +195,4 @@ class PerfEvent(tuple[Any, ...], metaclass=EventMeta, own=True):
 
 def _content(event: PerfEvent) -> tuple[Any, ...]:
     kind = event.__ptrace__
-    return (kind.name, event._cpu, *((key, kind.readers[key](event)) for key in kind.content))
+    return (kind.name, event._cpu, *((key, read(event)) for key, read in kind.content.items()))

@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ptrace_client.decode import DYNAMIC_KINDS, RowLayout, TextCache, event_name
-from ptrace_client.event import DERIVED_COLUMNS
 from ptrace_client.event_class import is_taken
-from ptrace_client.projection import ALL, event_reads
+from ptrace_client.event_fields import common_keys, derived_columns, has_own_cpu, is_sample
+from ptrace_client.projection import event_reads
 from ptrace_client.source import definition
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -58,10 +58,10 @@ def fuse(
         return None
     node = definition(handler)
     # Where the event, or the handler's frame, may get into other hands, there must be an event.
-    if not isinstance(node, ast.FunctionDef) or event_reads(handler) == ALL:
+    if not isinstance(node, ast.FunctionDef) or event_reads(handler).everything:
         return None
     try:
-        code = _compiled(_loop(handler, node, layout), handler.__code__.co_filename)
+        code = _compiled(_loop(handler, node, schema, layout), handler.__code__.co_filename)
     except (_RefusedError, SyntaxError, ValueError):
         return None
     constants = (schema.common_type, event_name(schema), 1, realtime_offset, TextCache())
@@ -86,10 +86,12 @@ class _RefusedError(Exception):
     """Something in the handler may be another thing in a loop."""
 
 
-def _loop(handler: types.FunctionType, node: ast.FunctionDef, layout: RowLayout) -> ast.Module:
+def _loop(
+    handler: types.FunctionType, node: ast.FunctionDef, schema: pb.EventSchema, layout: RowLayout
+) -> ast.Module:
     """Return a module with nothing but the generated function."""
     (parameter,) = (*node.args.posonlyargs, *node.args.args)
-    inliner = _Inliner(parameter.arg, layout)
+    inliner = _Inliner(parameter.arg, schema, layout)
     statements = [new for old in node.body for new in inliner.statements(copy.deepcopy(old))]
     # The local variables of a call are its own, and what it returns outlives them.
     body: list[ast.stmt] = []
@@ -118,7 +120,7 @@ def _empty(name: str) -> ast.stmt:
 
 def _row(layout: RowLayout) -> ast.expr:
     """Return the target that takes a row apart."""
-    if layout.row_index is not None:
+    if layout.row_index is not None or layout.stack_index is not None:
         raise _RefusedError
     names: list[ast.expr] = [
         ast.Name(_variable(field.name), ast.Store()) for field in layout.fields
@@ -153,8 +155,12 @@ class _Inliner(ast.NodeTransformer):
     Raises _RefusedError for what it leaves to a call.
     """
 
-    def __init__(self, parameter: str, layout: RowLayout) -> None:
+    def __init__(self, parameter: str, schema: pb.EventSchema, layout: RowLayout) -> None:
         self._parameter = parameter
+        self._constants = frozenset(_CONSTANTS).intersection(common_keys(schema))
+        self._derived = derived_columns(schema)
+        own_cpu = not is_sample(schema) or has_own_cpu(schema)
+        self._cpu_names = ("_cpu",) if own_cpu else ("_cpu", "cpu")
         self._fields = {field.name: field for field in layout.fields}
         # Whether any `return` has a value to evaluate.
         self.has_result = False
@@ -212,10 +218,12 @@ class _Inliner(ast.NodeTransformer):
     def _value(self, name: str, place: ast.expr) -> ast.expr:
         """Return the expression for a field, with the position of what it replaces."""
         value: ast.expr
-        if name == "_cpu" or name in _CONSTANTS:
+        if name in self._cpu_names:
+            value = _load(_CPU)
+        elif name in self._constants:
             value = _load(f"event.{name}")
         else:
-            column = self._fields.get(DERIVED_COLUMNS.get(name, name))
+            column = self._fields.get(self._derived.get(name, name))
             if column is None or column.kind in DYNAMIC_KINDS:
                 raise _RefusedError
             value = _load(_variable(column.name))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
+from ptrace_client.decode import source_name
+from ptrace_client.event_fields import chain_key
 from ptrace_client.print_values import data
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -90,6 +93,25 @@ def chain_lines(frames: Iterable[Mapping[str, object]]) -> list[str]:
     return lines
 
 
+def event_lines(
+    printer: Printer, values: Mapping[str, Any], *, timestamp: bool, callchain: bool
+) -> list[str]:
+    """Return the lines that PerfEvent.print() prints of an event with these values."""
+    schema = printer.schema
+    line = printer.line(
+        values,
+        comm=values.get("_comm", f":{values['_tid']}"),
+        tid=values["_tid"],
+        cpu=values["_cpu"],
+        time=values["_time"],
+        realtime=values["_realtime"],
+        flags=values.get("common_flags"),
+        preempt_count=values.get("common_preempt_count"),
+        timestamp=timestamp,
+    )
+    return [line, *(chain_lines(values[chain_key(schema)]) if callchain else ())]
+
+
 class Printer:
     """Prints the records of one event; what its format needs is worked out once."""
 
@@ -98,14 +120,19 @@ class Printer:
         from ptrace_client.print_expression import CannotPrintError
         from ptrace_client.print_format import compile_format
 
-        self._name = f"{schema.system}:{schema.name}"
+        self.schema = schema
+        self._name = source_name(schema)
         self._raw = [
             (info.name, _raw_writer(info))
             for info in schema.all_fields
             if not info.name.startswith("common_")
         ]
         self._text: Callable[[Mapping[str, object]], str] = self._raw_text
-        if schema.HasField("print_format"):
+        if schema.source == pb.EVENT_SOURCE_SAMPLE:
+            self._text = self._sample_text
+        elif schema.source == pb.EVENT_SOURCE_PROBE:
+            self._text = self._probe_text
+        elif schema.HasField("print_format"):
             fields = {info.name: info for info in schema.all_fields}
             try:
                 self._text = compile_format(schema.print_format, fields)
@@ -132,21 +159,39 @@ class Printer:
         cpu: int,
         time: int,
         realtime: int,
-        flags: int,
-        preempt_count: int,
+        flags: int | None,
+        preempt_count: int | None,
         timestamp: bool = True,
     ) -> str:
         """Return the line of a record, without a newline.
 
         `time` is CLOCK_MONOTONIC and `realtime` CLOCK_REALTIME, both in ns; `flags` and
-        `preempt_count` are common_flags and common_preempt_count.
+        `preempt_count` are common_flags and common_preempt_count, None for sampled events.
         """
         second, rest = divmod(time, 1_000_000_000)
         date = f"{local_time(realtime)} " if timestamp else ""
+        latency = ""
+        if flags is not None and preempt_count is not None:
+            latency = f"{latency_characters(flags, preempt_count)} "
         return (
-            f"{date}{comm:>16} {tid:6d} {latency_characters(flags, preempt_count)} [{cpu:03d}] "
+            f"{date}{comm:>16} {tid:6d} {latency}[{cpu:03d}] "
             f"{second}.{rest // 1000:06d}: {self._name}: {self.fields_text(values)}"
         )
+
+    def _sample_text(self, values: Mapping[str, object]) -> str:
+        """Return "10008746 cpu-cycles", and the address where the event has one."""
+        address = f" addr={values['addr']:#x}" if values.get("addr") else ""
+        return f"{values.get('period', 1)} {self.schema.sample.counter}{address}"
+
+    def _probe_text(self, values: Mapping[str, object]) -> str:
+        """Return "(0xIP)", or "(0xIP <- 0xFUNC)" of a return, and the arguments."""
+        places = [f"{values[name]:#x}" for name in ("ip", "func") if name in values]
+        rest = (
+            f" {name}={_quoted(values[name]) if write is str else write(values[name])}"
+            for name, write in self._raw
+            if name not in ("ip", "func")
+        )
+        return f"({' <- '.join(places)})" + "".join(rest)
 
     def _raw_text(self, values: Mapping[str, object]) -> str:
         fields = (f" {name}={write(values[name])}" for name, write in self._raw if name in values)
@@ -164,6 +209,10 @@ def _raw_writer(info: pb.FieldInfo) -> Callable[[object], str]:
     ):
         return "0x%x".__mod__
     return "%d".__mod__
+
+
+def _quoted(value: object) -> str:
+    return f'"{value}"'
 
 
 def _raw_array(value: object) -> str:

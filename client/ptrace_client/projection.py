@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import builtins
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ptrace_client.event import DERIVED_COLUMNS
+from ptrace_client.decode import event_name
+from ptrace_client.event_fields import EXTRA_COLUMNS, columns_of, derived_columns, is_sample
 from ptrace_client.source import definition
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -23,17 +24,14 @@ _FRAME_READERS = frozenset(
 # PerfEvent's methods, which read all fields; get() is looked at more closely.
 _METHODS = frozenset(("get", "keys", "values", "items", "to_dict", "print"))
 # What a batch tells besides its columns, see batch.py.
-_BATCH_ATTRIBUTES = frozenset(("lost", "start", "end", "cpu", "event", "size"))
-
-# Columns that exist for every event besides its own fields, see Field.name of the contract.
-_COMMON_COLUMNS = frozenset(
-    ("_time", "_pid", "_tid", "_comm", "common_flags", "common_preempt_count")
-)
+_BATCH_ATTRIBUTES = frozenset(("lost", "start", "end", "cpu", "event", "size", "stacks"))
+# Those that need columns of the rows, by either name that these have.
+_BATCH_COLUMNS: Mapping[str, list[str]] = {"stacks": ["_callchain", "callchain"]}
 
 
 @dataclass(frozen=True)
 class Reads:
-    """Names of the fields that a handler reads, or `everything`."""
+    """Names of the fields that a handler is seen to read, and whether it may read `everything`."""
 
     names: frozenset[str] = frozenset()
     everything: bool = False
@@ -47,10 +45,24 @@ def columns(reads: Reads, schema: pb.EventSchema) -> frozenset[str] | None:
 
     Names that the event does not have are left out: their reader gets an AttributeError.
     """
-    if reads.everything:
-        return None
-    known = _COMMON_COLUMNS.union(info.name for info in schema.all_fields)
-    return known.intersection(DERIVED_COLUMNS.get(name, name) for name in reads.names)
+    return None if reads.everything else _named(reads, schema)
+
+
+def projection(reads: Reads, schema: pb.EventSchema) -> pb.Projection:
+    """Return what to ask for so that `reads` find all that they need."""
+    event = event_name(schema)
+    if not reads.everything:
+        return pb.Projection(event=event, fields=sorted(_named(reads, schema)))
+    if not is_sample(schema):
+        return pb.Projection(event=event, all_fields=True)
+    # What is captured on request only is in no row unless it is named.
+    usual = (*(field.name for field in schema.fields), *EXTRA_COLUMNS)
+    return pb.Projection(event=event, fields=sorted(_named(reads, schema).union(usual)))
+
+
+def _named(reads: Reads, schema: pb.EventSchema) -> frozenset[str]:
+    derived = derived_columns(schema)
+    return columns_of(schema).intersection(derived.get(name, name) for name in reads.names)
 
 
 def event_reads(handler: object) -> Reads:
@@ -61,10 +73,6 @@ def event_reads(handler: object) -> Reads:
 def batch_reads(handler: object) -> Reads:
     """Return what a batch handler reads of the array that is its argument."""
     return _reads(handler, _batch_read)
-
-
-class _EscapeError(Exception):
-    """The argument is used in a way that this module does not follow."""
 
 
 # The names of the fields that an expression reads, and where it names the argument.
@@ -81,10 +89,7 @@ def _reads(handler: object, recognize: _Recognizer) -> Reads:
     parameters = [*node.args.posonlyargs, *node.args.args]
     if not parameters:
         return ALL
-    try:
-        return Reads(frozenset(_walk(handler, node, parameters[0].arg, recognize)))
-    except _EscapeError:
-        return ALL
+    return _walk(handler, node, parameters[0].arg, recognize)
 
 
 def _walk(
@@ -92,23 +97,23 @@ def _walk(
     definition: ast.FunctionDef | ast.Lambda,
     name: str,
     recognize: _Recognizer,
-) -> Iterator[str]:
-    """Yield the fields read through the variable `name`; raise _EscapeError where it is unclear."""
+) -> Reads:
+    """Return the fields read through the variable `name`; everything where that is unclear."""
+    names: set[str] = set()
+    everything = False
     understood: set[int] = set()
     body = definition.body if isinstance(definition.body, list) else [definition.body]
     for node in (inner for statement in body for inner in ast.walk(statement)):
         if _binds(node, name) or _sees_frame(node):
-            raise _EscapeError
-        if isinstance(node, ast.Name) and node.id == name:
-            if id(node) not in understood:
-                raise _EscapeError
-            continue
-        read = recognize(node, name, handler)
-        if read is not None:
-            names, place = read
+            everything = True
+        elif isinstance(node, ast.Name) and node.id == name:
+            everything |= id(node) not in understood
+        elif (read := recognize(node, name, handler)) is not None:
+            fields, place = read
             # ast.walk goes from the outside in: this comes later.
             understood.add(id(place))
-            yield from names
+            names.update(fields)
+    return Reads(frozenset(names), everything)
 
 
 def _is_name(node: ast.AST, name: str) -> bool:
@@ -179,7 +184,7 @@ def _batch_read(node: ast.AST, name: str, handler: types.FunctionType) -> _Read 
     match node:
         case ast.Attribute(value=value, attr=attribute, ctx=ast.Load()):
             if _is_name(value, name) and attribute in _BATCH_ATTRIBUTES:
-                return [], value
+                return _BATCH_COLUMNS.get(attribute, []), value
         case ast.Subscript(value=value, slice=key, ctx=ast.Load()) if _is_name(value, name):
             items = key.elts if isinstance(key, ast.List) else [key]
             fields = [field for field in map(_text, items) if field is not None]

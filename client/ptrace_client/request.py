@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ptrace_client.decode import event_name
 from ptrace_client.errors import ClientError
-from ptrace_client.event import COMMON_KEYS, DERIVED_COLUMNS
+from ptrace_client.event_fields import common_keys, own_keys
+from ptrace_client.projection import Reads, projection
 from ptrace_proto import ptrace_pb2 as pb
 
 # As the contract limits it.
@@ -24,6 +24,7 @@ def trace_request(
     buffer_pages: int = 0,
     watermark: int | None = None,
     mark_interval: int = 0,
+    stacks: pb.Stacks | None = None,
     label: str = "",
 ) -> pb.TraceRequest:
     """Return the request to trace `selectors`, each in the grammar of -e.
@@ -32,7 +33,8 @@ def trace_request(
     threads with their later children; `cgroups` are names or regular expressions.
     `buffer_pages` per CPU and event must be a power of two, 0 for the daemon's default;
     `watermark` is the percentage of a buffer that wakes the daemon (0: every event);
-    `mark_interval` is in ns. Raise ClientError where a number is out of its range.
+    `mark_interval` is in ns; `stacks` are those of every event. Raise ClientError where a
+    number is out of its range.
     """
     check_buffer_pages(buffer_pages)
     if watermark is not None and not 0 <= watermark <= 100:
@@ -46,6 +48,7 @@ def trace_request(
         wake_every_event=watermark == 0,
         mark_interval=mark_interval,
         print_formats=True,
+        stacks=stacks,
         label=label.encode(errors="replace")[:_LABEL_BYTES].decode(errors="ignore"),
     )
 
@@ -55,16 +58,14 @@ def project(schemas: Sequence[pb.EventSchema], names: Iterable[str]) -> list[pb.
 
     Raise ClientError for a name that no event has.
     """
-    unknown = set(names)
-    columns = {DERIVED_COLUMNS.get(name, name) for name in unknown}
-    projections = []
+    reads = Reads(frozenset(names))
+    unknown = set(reads.names)
     for schema in schemas:
-        here = [field.name for field in schema.fields if field.name in columns]
-        projections.append(pb.Projection(event=event_name(schema), fields=here))
-        unknown -= {*COMMON_KEYS, *(field.name for field in schema.fields)}
+        on_request = (info.name for info in schema.all_fields if info.on_request)
+        unknown.difference_update(common_keys(schema), own_keys(schema), on_request)
     if unknown:
         raise ClientError(f"none of the events has a field {sorted(unknown)[0]!r}")
-    return projections
+    return [projection(reads, schema) for schema in schemas]
 
 
 def check_buffer_pages(pages: int) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ptrace_client.decode import event_name
 from ptrace_client.errors import ClientError
+from ptrace_client.event_fields import is_sample
 from ptrace_client.module_loader import load_module
-from ptrace_client.projection import ALL, Reads, batch_reads, columns, event_reads
+from ptrace_client.projection import Reads, batch_reads, columns, event_reads, projection
 from ptrace_proto import ptrace_pb2 as pb
 
 Callback = Callable[..., Any]
@@ -31,12 +31,17 @@ def load_script(module: str, args: Sequence[str]) -> Script:
 
 @dataclass(frozen=True)
 class Binding:
-    """The handler of one event, and the columns that it reads (None: all)."""
+    """The handler of one event, and what it reads."""
 
     schema: pb.EventSchema
     handler: Callback
     is_batch: bool
-    columns: frozenset[str] | None
+    reads: Reads
+
+    @property
+    def columns(self) -> frozenset[str] | None:
+        """The columns that it reads; None for all of them."""
+        return columns(self.reads, self.schema)
 
 
 class Script:
@@ -62,16 +67,11 @@ class Script:
         Raise ClientError where no event of `described` has a handler.
         """
         wanted = {
-            event_name(binding.schema): binding.columns
+            event_name(binding.schema): projection(binding.reads, binding.schema)
             for binding in self.bind(described, all_fields)
         }
-        projections = []
-        for event in dict.fromkeys(map(event_name, described)):
-            fields = wanted.get(event, frozenset())
-            projections.append(
-                pb.Projection(event=event, fields=sorted(fields or ()), all_fields=fields is None)
-            )
-        return projections
+        names = dict.fromkeys(map(event_name, described))
+        return [wanted.get(name) or pb.Projection(event=name) for name in names]
 
     def bind(self, schemas: Sequence[pb.EventSchema], all_fields: bool) -> list[Binding]:
         """Return a binding for every event that has a handler, its own or __sample__.
@@ -83,15 +83,11 @@ class Script:
             name = self._handler_name(schema)
             if name is None:
                 continue
-            reads = ALL if all_fields else self._handler_reads(name)
-            bindings.append(
-                Binding(
-                    schema,
-                    self._callables[name],
-                    name.endswith(_BATCH_SUFFIX),
-                    columns(reads, schema),
-                )
-            )
+            reads = self._handler_reads(name)
+            if all_fields:
+                reads = replace(reads, everything=True)
+            is_batch = name.endswith(_BATCH_SUFFIX)
+            bindings.append(Binding(schema, self._callables[name], is_batch, reads))
         if not bindings:
             example = handler_names(schemas[0])[0] if schemas else "sched__sched_switch"
             raise ClientError(
@@ -141,10 +137,15 @@ class Script:
 
 def handler_names(schema: pb.EventSchema) -> list[str]:
     """Return the names that a handler of the event may have: the first one found counts."""
-    names = [f"{schema.system}__{schema.alias or schema.name}"]
-    if schema.alias:
-        names.append(schema.alias)
-    return [re.sub(r"[-.:]", "_", name) for name in names]
+    plain = [schema.alias or schema.name] if is_sample(schema) else []
+    full = [] if plain else [f"{schema.system}__{schema.alias or schema.name}"]
+    direct = [schema.alias] if schema.alias and full else []
+    return [_identifier(name) for name in (*plain, *full, *direct)]
+
+
+def _identifier(name: str) -> str:
+    """Return `name` with "_" for what cannot stand in an identifier."""
+    return "".join(it if f"_{it}".isidentifier() else "_" for it in name)
 
 
 def _list(schemas: Sequence[pb.EventSchema]) -> str:

@@ -10,6 +10,7 @@ from ptrace_client.errors import ClientError
 from ptrace_client.event import PerfEvent
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.order import Merger
+from ptrace_client.stacks import StackTable
 from ptrace_client.stream import Stream
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -41,9 +42,11 @@ class Tracing:
         self.end: pb.End | None = None
         self._order = order
         self._on_lost = on_lost
+        self._stacks = StackTable()
         started = stream.started
         self._decoders = {
-            schema.id: EventDecoder(schema, started.realtime_offset) for schema in started.schemas
+            schema.id: EventDecoder(schema, started.realtime_offset, stacks=self._stacks)
+            for schema in started.schemas
         }
 
     def __enter__(self) -> Tracing:
@@ -100,8 +103,10 @@ class Tracing:
                 raise ClientError(f"the daemon ended the trace: {self.end.text}", status=1)
 
     def _events(self, response: pb.TraceResponse) -> Iterator[PerfEvent]:
+        self._stacks.add(response.stacks)
         for batch in response.batches:
             yield from self._decoders[batch.schema_id].decode(batch)
+        self._stacks.forget(response.forget_stacks_below)
 
     def _ordered(self) -> Iterator[PerfEvent]:
         """Hold events back until a round mark says that nothing older can follow."""

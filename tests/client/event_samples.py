@@ -14,6 +14,7 @@ SIGNED, UNSIGNED = pb.FIELD_KIND_SIGNED, pb.FIELD_KIND_UNSIGNED
 POINTER, BOOL = pb.FIELD_KIND_POINTER, pb.FIELD_KIND_BOOL
 CHARS, BYTES = pb.FIELD_KIND_CHAR_ARRAY, pb.FIELD_KIND_BYTES
 DYNAMIC_STRING, DYNAMIC_BYTES = pb.FIELD_KIND_DYNAMIC_STRING, pb.FIELD_KIND_DYNAMIC_BYTES
+STACK, READ, REGS = pb.FIELD_KIND_STACK, pb.FIELD_KIND_READ, pb.FIELD_KIND_REGS
 
 # Name, kind, bytes.
 Column = tuple[str, "pb.FieldKind", int]
@@ -31,6 +32,12 @@ WAKEUP: tuple[Column, ...] = (
     ("pid", SIGNED, 4),
     ("prio", SIGNED, 4),
     ("target_cpu", SIGNED, 4),
+)
+CALLCHAIN: Column = ("_callchain", STACK, 4)
+PROFILE: tuple[Column, ...] = (
+    ("ip", POINTER, 8),
+    ("period", UNSIGNED, 8),
+    ("callchain", STACK, 4),
 )
 REALTIME_OFFSET = 1_700_000_000_000_000_000
 
@@ -58,6 +65,39 @@ def make_schema(
     for column, kind, size in own:
         schema.all_fields.add(name=column, kind=kind, size=size, type=_c_type(kind, size))
     return schema
+
+
+def make_sample_schema(
+    name: str = "profile",
+    members: Sequence[Column] = PROFILE,
+    *,
+    on_request: Sequence[Column] = (),
+    columns: Iterable[str] | None = None,
+    **values: Any,
+) -> pb.EventSchema:
+    """Return the schema of a sampled event.
+
+    Its rows have "_time" and, without `columns`, "_pid", "_tid" and the members, else `columns`.
+    """
+    every = (*COMMON[:4], *members, *on_request)
+    usual = ("_pid", "_tid", *(member[0] for member in members))
+    wanted = usual if columns is None else columns
+    schema = make_schema(f":{name}", every, common=(), columns=wanted, **values)
+    del schema.all_fields[:4]
+    for info in schema.all_fields[len(members) :]:
+        info.on_request = True
+    schema.source = pb.EVENT_SOURCE_SAMPLE
+    schema.sample.counter = "cpu-clock"
+    schema.stack = any(kind == STACK for _, kind, _ in members)
+    return schema
+
+
+def make_stack(number: int, *frames: tuple[int, str, int, bool, str]) -> pb.Stack:
+    """Return a stack of frames given as (address, symbol, offset, kernel, dso)."""
+    stack = pb.Stack(id=number)
+    for address, symbol, offset, kernel, dso in frames:
+        stack.frames.add(address=address, symbol=symbol, offset=offset, kernel=kernel, dso=dso)
+    return stack
 
 
 def _c_type(kind: int, size: int) -> str:

@@ -24,8 +24,9 @@ from event_samples import (
 )
 
 from ptrace_client.decode import TextCache
-from ptrace_client.event import COMMON_KEYS, PerfEvent
+from ptrace_client.event import PerfEvent
 from ptrace_client.event_decoder import EventDecoder
+from ptrace_client.event_fields import COMMON_KEYS
 from ptrace_client.printing import local_time
 from ptrace_proto import ptrace_pb2 as pb
 
