@@ -53,7 +53,7 @@ class Comm(NamedTuple):
 
     pid: int
     tid: int
-    name: str
+    name: bytes
     is_exec: bool
     time: int
 
@@ -138,12 +138,12 @@ def _mmap2(misc: int, record: memoryview) -> Mmap2:
     else:
         major, minor, inode = _INODE.unpack_from(record, _UNION)
         identity = (os.makedev(major, minor), inode) if inode else None
-    path = _text(record, _MMAP2_PATH)
+    path = os.fsdecode(_text(record, _MMAP2_PATH))
     return Mmap2(pid, tid, start, length, offset, path, build_id, identity, _time(record))
 
 
-def _text(record: memoryview, start: int) -> str:
-    return os.fsdecode(bytes(record[start : len(record) - _TRAILER.size]).partition(b"\0")[0])
+def _text(record: memoryview, start: int) -> bytes:
+    return bytes(record[start : len(record) - _TRAILER.size]).partition(b"\0")[0]
 
 
 def _time(record: memoryview) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ptraced.perf_event import Ring, task_attr
 from ptraced.scope import online_cpus
-from ptraced.task_records import Comm, Exit, Fork, Lost, task_records
+from ptraced.task_records import LOST_RECORD, Comm, Exit, Fork, Lost, task_records
 
 _log = logging.getLogger(__name__)
 # Pages of each CPU's ring, and fewer ones where the daemon may lock no more memory.
@@ -50,6 +50,8 @@ class Tasks:
         except BaseException:
             self._users = 0
             raise
+        # Nobody told what has happened since they were closed.
+        self._forward(self.rings[0].cpu, LOST_RECORD)
         return self.rings
 
     def release(self) -> list[Ring]:

@@ -9,6 +9,7 @@ many of them.
 
 from __future__ import annotations
 
+import time
 import weakref
 from bisect import bisect_right, insort
 from collections import OrderedDict
@@ -55,8 +56,8 @@ class History:
             weakref.WeakValueDictionary()
         )
         self._mappings = 0
-        # Records got lost, this often: what is known of running processes may be outdated.
-        self.losses = 0
+        # How often records got lost, and when last, ns.
+        self._losses = self._lost_at = 0
 
     @property
     def mappings(self) -> int:
@@ -78,14 +79,22 @@ class History:
             case Exit() if record.pid == record.tid:
                 self._end(record.pid, record.time)
             case Lost():
-                self.losses += 1
+                self._losses += 1
+                self._lost_at = time.monotonic_ns()
             case _:
                 pass
 
-    def space(self, pid: int, time: int) -> AddressSpace:
-        """The address space of a process at a time; an empty one where nothing is known of it."""
+    def space(self, pid: int, at: int) -> AddressSpace:
+        """The address space of a process at a time; an empty one where nothing is known of it.
+
+        Of what was known before records got lost, nothing is said about the time after it.
+        """
         process = self._process(pid)
-        return process.space_at(time) or self._first_space(process)
+        found = process.space_at(at) or self._first_space(process)
+        if found.losses != self._losses and at >= self._lost_at:
+            found = self._space(pid, self._lost_at, complete=False)
+            self._begin(found)
+        return found
 
     def is_current(self, space: AddressSpace) -> bool:
         """Whether its process has not ended, nor begun to run something else."""
@@ -124,7 +133,7 @@ class History:
         self._begin(child)
 
     def _space(self, pid: int, start: int, complete: bool) -> AddressSpace:
-        return AddressSpace(pid, start, complete, losses=self.losses)
+        return AddressSpace(pid, start, complete, losses=self._losses)
 
     def _begin(self, space: AddressSpace) -> None:
         process = self._process(space.pid)

@@ -82,7 +82,8 @@ class Resolver:
         if not addresses:
             return []
         space = self.history.space(tgid, at)
-        if self._is_doubtful(space):
+        if not _is_complete(space):
+            # It is older than the records of it.
             self._look(space, at)
         known = space.frames if at >= space.newest else {}
         frames = [
@@ -146,10 +147,6 @@ class Resolver:
         if functions.missing:
             self._on_python(space.pid, space.python)
 
-    def _is_doubtful(self, space: AddressSpace) -> bool:
-        """Whether it is older than the records of it, or some of them got lost."""
-        return space.losses != self.history.losses or not _is_complete(space)
-
     def _look(self, space: AddressSpace, at: int) -> bool:
         """Look at the memory as it is now, of the process or else of whom it has it from."""
         look: AddressSpace | None = space
@@ -180,7 +177,6 @@ class Resolver:
             place = (mapped.start, mapped.end, mapped.offset)
             self.history.add_mapping(space, Mapping(*place, file, seen_at, snapshot=True))
         space.complete = True
-        space.losses = self.history.losses
         return True
 
 
