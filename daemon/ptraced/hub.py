@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from ptraced.bpf_maps import VerifierError
 from ptraced.compiler import CompileError, Compiler
 from ptraced.errors import TraceError, Unavailable
 from ptraced.program import ModulePlan, module_text
-from ptraced.reader import Reader
+from ptraced.reader import AnySource, Reader
 from ptraced.ring_set import RingOptions
+from ptraced.sampling.plan import SamplingPlan
+from ptraced.sampling.program import sample_text
+from ptraced.sampling.source import SamplingSource
 from ptraced.source import Source
 from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
@@ -25,29 +28,38 @@ _PATIENCE = 20.0
 @dataclass(slots=True)
 class _Entry:
     lock: threading.Lock = field(default_factory=threading.Lock)
-    source: Source | None = None
+    source: AnySource | None = None
     users: int = 0
 
 
 class Hub:
-    """Makes sources, counts their users, and takes them down behind the last one."""
+    """Makes sources, counts their users, and takes them down behind the last one.
+
+    `comm_of` gives the name of a thread by its id.
+    """
 
     def __init__(
-        self, tracefs: Tracefs, compiler: Compiler, reader: Reader, stacks: StackTable
+        self,
+        tracefs: Tracefs,
+        compiler: Compiler,
+        reader: Reader,
+        stacks: StackTable,
+        comm_of: Callable[[int], bytes],
     ) -> None:
         self._tracefs = tracefs
         self._compiler = compiler
         self._reader = reader
         self._stacks = stacks
+        self._comm_of = comm_of
         self._lock = threading.Lock()
         self._entries: dict[Hashable, _Entry] = {}
-        self._keys: dict[Source, Hashable] = {}
+        self._keys: dict[AnySource, Hashable] = {}
         # Sources on their way down. Detaching waits for a grace period per probe: not on a
         # caller's time, and in a thread for each, so that small ones pass large ones.
         self._closing = 0
         self._closed_one = threading.Condition(self._lock)
 
-    def acquire(self, plan: ModulePlan, options: RingOptions) -> Source:
+    def acquire(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
         """The source of a plan, made and read if it is not yet. Give it back by `release`.
 
         Raises TraceError where the kernel refuses it.
@@ -68,7 +80,7 @@ class Hub:
                 self._drop_user(key, entry)
             raise
 
-    def release(self, source: Source) -> None:
+    def release(self, source: AnySource) -> None:
         """Give a source back; the last user's return takes it down in the background."""
         with self._lock:
             key = self._keys[source]
@@ -87,7 +99,7 @@ class Hub:
         with self._lock:
             self._closed_one.wait_for(lambda: not self._closing, _PATIENCE)
 
-    def _take_down(self, source: Source) -> None:
+    def _take_down(self, source: AnySource) -> None:
         try:
             source.close()
         finally:
@@ -100,7 +112,7 @@ class Hub:
         if not entry.users and self._entries.get(key) is entry:
             del self._entries[key]
 
-    def _make(self, plan: ModulePlan, options: RingOptions) -> Source:
+    def _make(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
         with self._lock:
             # Callers that come and go faster than the kernel lets go would pile up what
             # waits to be closed, up to the limit of programs on a tracepoint.
@@ -114,8 +126,10 @@ class Hub:
         source.start()
         return source
 
-    def _load(self, plan: ModulePlan, options: RingOptions) -> Source:
+    def _load(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
         try:
+            if isinstance(plan, SamplingPlan):
+                return self._load_samples(plan, options)
             compiled = self._compiler.compile(module_text(plan, self._tracefs))
             return Source(plan, compiled, options, self._tracefs, self._stacks)
         except CompileError as error:
@@ -127,6 +141,11 @@ class Hub:
             ) from error
         except OSError as error:
             raise Unavailable(_refusal(error, options)) from error
+
+    def _load_samples(self, plan: SamplingPlan, options: RingOptions) -> SamplingSource:
+        text = sample_text(plan, self._tracefs)
+        compiled = self._compiler.compile(text) if text is not None else None
+        return SamplingSource(plan, compiled, options, self._tracefs, self._stacks, self._comm_of)
 
 
 def _last_lines(log: str) -> str:

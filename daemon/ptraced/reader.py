@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.perf_event import Ring
+from ptraced.sampling.source import SamplingSource
 from ptraced.session import Session
 from ptraced.source import Source, now
 from ptraced.stacks import StackTable
 from ptraced.tasks import Tasks, close_rings
+
+AnySource = Source | SamplingSource
 
 _log = logging.getLogger(__name__)
 # The kernel's counts of skipped programs are asked for this often, ns: it takes
@@ -36,7 +39,7 @@ _TARGETS_EVERY = 100_000_000
 class _Feed:
     """A source and who wants its rows: (session, schema id) per event of the source."""
 
-    source: Source
+    source: AnySource
     takers: list[list[tuple[Session, int]]]
     last_round: int = field(default_factory=now)
     skipped_since: int = field(default_factory=now)
@@ -58,7 +61,7 @@ class Reader:
         self._stacks = stacks
         self._tasks = tasks
         self._lock = threading.Lock()
-        self._feeds: dict[Source, _Feed] = {}
+        self._feeds: dict[AnySource, _Feed] = {}
         self._buffer = memoryview(bytearray(0))
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -70,7 +73,7 @@ class Reader:
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
-    def add(self, source: Source) -> None:
+    def add(self, source: AnySource) -> None:
         """Read a source from now on."""
         with self._lock, contextlib.ExitStack() as undo:
             for ring in source.rings:
@@ -86,7 +89,7 @@ class Reader:
             undo.pop_all()
         self._notify()
 
-    def subscribe(self, source: Source, session: Session, schema_ids: dict[int, int]) -> None:
+    def subscribe(self, source: AnySource, session: Session, schema_ids: dict[int, int]) -> None:
         """Offer a source's rows to a session too; `schema_ids` maps its event numbers."""
         with self._lock:
             feed = self._feeds[source]
@@ -106,7 +109,7 @@ class Reader:
                     for takers in feed.takers:
                         takers[:] = [taker for taker in takers if taker[0] is not session]
 
-    def remove(self, source: Source) -> None:
+    def remove(self, source: AnySource) -> None:
         """Read a source no longer; its rings may be closed after this."""
         with self._lock:
             del self._feeds[source]
@@ -196,6 +199,9 @@ class Reader:
                 session.offer(schema_id, ring.cpu, rows)
 
     def _report_skipped(self, feed: _Feed) -> None:
+        for text in feed.source.warnings():
+            for session in feed.sessions():
+                session.warn(text)
         for event, runs in feed.source.skipped():
             for session, schema_id in feed.takers[event]:
                 session.lose(

@@ -169,7 +169,7 @@ class _Gathered:
 
     def _take_stack(self, span: memoryview, start: int, time: int) -> int:
         """Intern the stack behind a row; returns where it begins and the row ends."""
-        place = start + _PLACE.unpack_from(span, start + self._stack_at)[0]
+        place: int = start + _PLACE.unpack_from(span, start + self._stack_at)[0]
         _, kernel, user = HEAD.unpack_from(span, place)
         key = bytes(span[place : place + HEAD.size + kernel + user])
         number = self._stacks.number(key, time)

@@ -96,7 +96,7 @@ class Server:
         tasks = Tasks(symbolizer.task_records, stacks.forget_process)
         reader = Reader(config.reader.interval_ms / 1000, stacks, tasks)
         self._undo.callback(reader.close)
-        hub = Hub(tracefs, compiler, reader, stacks)
+        hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
         self._sessions = Sessions(config, tracefs, headers.path, hub, reader, stacks)
         socket = config.server.socket

@@ -14,9 +14,9 @@ from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound
 from ptraced.hub import Hub
 from ptraced.planner import SessionPlan, plan_session
-from ptraced.reader import Reader
+from ptraced.reader import AnySource, Reader
 from ptraced.session import Caller, Session
-from ptraced.source import Source, now
+from ptraced.source import now
 from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
 
@@ -26,7 +26,7 @@ _SHUTDOWN = "ptraced is shutting down"
 @dataclass(slots=True)
 class _Open:
     session: Session
-    sources: list[Source]
+    sources: list[AnySource]
 
 
 class Sessions:

@@ -93,6 +93,10 @@ class Source:
                 self._skipped[program] = total
         return found
 
+    def warnings(self) -> list[str]:
+        """What users should know of the source, once: nothing yet."""
+        return []
+
     def has_live_tasks(self) -> bool:
         """Whether any process or thread in scope still runs, followed children included."""
         return any_alive(self._maps)

@@ -85,7 +85,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 @pytest.fixture
 def hub(kernel: Kernel) -> Iterator[Hub]:
     stand_in: Any = kernel
-    running = Hub(Tracefs(Path("/nowhere")), stand_in, stand_in, stand_in)
+    running = Hub(Tracefs(Path("/nowhere")), stand_in, stand_in, stand_in, stand_in)
     yield running
     if kernel.may_close is not None:
         kernel.may_close.release(1000)
