@@ -95,6 +95,30 @@ def test_an_event_type_is_there_where_the_kernel_lists_its_device(
     assert probe(Config()) == Check("kprobes", "ok", "available")
 
 
+def test_levels_that_ask_for_root_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    level = tmp_path / "perf_event_paranoid"
+    level.write_text("2\n")
+    monkeypatch.setattr(check_kernel, "_PARANOID_FILE", level)
+    monkeypatch.setattr("ptraced.perf_event.Ring", fail_with(PermissionError(13, "Denied")))
+    assert check_kernel._paranoid(Config()) == Check(
+        "perf_event_paranoid", "ok", "2; the daemon's capabilities go before it"
+    )
+    assert check_kernel._perf_events(Config()).remedy == "run as root, or with CAP_PERFMON"
+    level.write_text("3\n")
+    assert check_kernel._paranoid(Config()) == Check(
+        "perf_event_paranoid",
+        "limited",
+        "3; above 2, kernels that know such levels ask for CAP_SYS_ADMIN",
+        "sysctl kernel.perf_event_paranoid=2, for a daemon that is not root",
+    )
+    assert check_kernel._perf_events(Config()) == Check(
+        "perf events",
+        "missing",
+        "no ring opens: Denied",
+        "sysctl kernel.perf_event_paranoid=2, or run as root",
+    )
+
+
 @pytest.mark.parametrize(("second", "state"), [("ffffffff81000000", "ok"), ("0" * 16, "limited")])
 def test_hidden_addresses_are_all_0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str, state: str

@@ -132,7 +132,7 @@ class _Replay:
             "PYTHONPATH": str(HERE.parent),
             "PTRACED_FEATURES": promised,
             # The host's /tmp may be full of what pytest would tidy up.
-            "TMPDIR": "/run/tmp",
+            "TMPDIR": "/dev/shm",
         }
 
     def _log(self, message: dict[str, Any]) -> None:
