@@ -37,6 +37,8 @@ _KERNEL_COMMAND_LINE = (
     "rcupdate.rcu_expedited=1"
 )
 _MACHINE = (
+    # It ends with its starter, even if that is killed.
+    *("setpriv", "--pdeathsig", "KILL", QEMU),
     *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
     *("-machine", "pc,hpet=off,vmport=off,smm=off", "-accel", "tcg,thread=multi"),
     # Five-level page tables and wide vectors cost an emulator more than they give.
@@ -74,7 +76,7 @@ class Machine:
         self._directory = Path(self._files.name)
         (self._directory / "initramfs").write_bytes(archive)
         self._process = subprocess.Popen(
-            [QEMU, *_MACHINE, *self._boot(image), *_disks(headers), *self._ports(outputs)],
+            [*_MACHINE, *self._boot(image), *_disks(headers), *self._ports(outputs)],
             stdin=subprocess.DEVNULL,
             pass_fds=tuple(outputs.values()),
         )
