@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -44,7 +45,11 @@ _OPTIONAL_FEATURES: Final = {
     "cgroups": "selection by cgroup",
     "self_describing": "self-describing samples",
     "stacks": "stacks",
+    "probes": "probes of functions",
+    "sampling": "sampled events",
 }
+_PROBES: Final = ("kprobe:", "kretprobe:", "uprobe:", "uretprobe:", "usdt:")
+_SAMPLED: Final = re.compile(r"[^:/,]+(?:[/,]|$)")
 
 _Response = TypeVar("_Response", bound=Message)
 
@@ -109,12 +114,23 @@ class Host:
         request = pb.ListEventsRequest(globs=globs)
         return list(self._call("ListEvents", request, pb.ListEventsResponse, _WORK_TIMEOUT).names)
 
-    def describe(self, selectors: Sequence[str]) -> list[pb.EventSchema]:
+    def describe(
+        self,
+        selectors: Sequence[str],
+        *,
+        stacks: pb.Stacks | None = None,
+        pids: Iterable[int] = (),
+        tids: Iterable[int] = (),
+    ) -> list[pb.EventSchema]:
         """Return a schema with all fields for every event that `selectors` select.
 
-        Raise ClientError where a selector, its filter or an attribute is wrong.
+        `stacks` adds columns for those. Files of probes are those that the first of `pids` and
+        `tids` sees. Raise ClientError where a selector, its filter or an attribute is wrong.
         """
-        request = pb.DescribeEventsRequest(selectors=selectors)
+        request = pb.DescribeEventsRequest(
+            selectors=selectors, stacks=stacks, scope=pb.Scope(pids=pids, tids=tids)
+        )
+        self._require(_selected_features(selectors) | _stack_features(request.stacks))
         response = self._call("DescribeEvents", request, pb.DescribeEventsResponse, _WORK_TIMEOUT)
         return list(response.schemas)
 
@@ -133,7 +149,15 @@ class Host:
 
         Raise ClientError where the daemon refuses or lacks a feature that `request` uses.
         """
-        self._require_features(request)
+        self._require(
+            {
+                "tasks": bool(request.scope.pids or request.scope.tids),
+                "cgroups": bool(request.scope.cgroups),
+                "self_describing": request.self_describing,
+                **_selected_features(request.selectors),
+                **_stack_features(request.stacks),
+            }
+        )
         call = self._channel.unary_stream(
             _path("Trace"),
             request_serializer=pb.TraceRequest.SerializeToString,
@@ -153,6 +177,8 @@ class Host:
         cgroups: Iterable[str] = (),
         buffer_pages: int = 0,
         watermark: int | None = None,
+        stacks: bool | str = False,
+        max_stack: int = 0,
         order: bool = False,
         on_lost: Callable[[pb.Loss], None] | None = None,
         label: str | None = None,
@@ -160,7 +186,9 @@ class Host:
         """Start a session and return its events, to iterate over.
 
         `selectors` are in the grammar of the command line's -e. `fields` restricts the events
-        to these of their fields, which makes them cheaper. `order` sorts the events of all CPUs
+        to these of their fields, which makes them cheaper. `stacks` asks for the call chains of
+        all events: "kernel", "user", or True for both, of `max_stack` frames each at most (0: as
+        many as the kernel gives). `order` sorts the events of all CPUs
         by time; otherwise the order holds per CPU. `on_lost` is called for every loss. `label`
         names the session in lists, by default as the program. The rest is as trace_request()
         explains it.
@@ -171,12 +199,19 @@ class Host:
         Raise ClientError where a selector is wrong or the daemon refuses.
         """
         # The decoding is only imported by those who use it.
-        from ptrace_client.request import project, trace_request
+        from ptrace_client.request import project, stack_request, trace_request
         from ptrace_client.tracing import Tracing
 
+        chains = stack_request(stacks, max_stack)
+        pids, tids = tuple(pids), tuple(tids)
+        projections: Sequence[pb.Projection] = ()
+        if fields is not None:
+            described = self.describe(selectors, stacks=chains, pids=pids, tids=tids)
+            projections = project(described, fields)
         request = trace_request(
             selectors,
-            projections=() if fields is None else project(self.describe(selectors), fields),
+            projections=projections,
+            stacks=chains,
             cpus=cpus,
             pids=pids,
             tids=tids,
@@ -187,15 +222,10 @@ class Host:
         )
         return Tracing(self.open(request), order=order, on_lost=on_lost)
 
-    def _require_features(self, request: pb.TraceRequest) -> None:
-        used = {
-            "tasks": bool(request.scope.pids or request.scope.tids),
-            "cgroups": bool(request.scope.cgroups),
-            "self_describing": request.self_describing,
-            "stacks": request.stacks.kernel or request.stacks.user,
-        }
+    def _require(self, features: Mapping[str, bool]) -> None:
+        """Raise ClientError where the daemon lacks one of the features that are used."""
         for feature, what in _OPTIONAL_FEATURES.items():
-            if used[feature] and feature not in self.info.features:
+            if features.get(feature) and feature not in self.info.features:
                 raise ClientError(
                     f"the daemon at {self.endpoint} (ptraced {self.info.version}) is not able to "
                     f"give {what}: its feature {feature!r} is missing; install a newer ptraced"
@@ -236,6 +266,18 @@ class Host:
             request_serializer=request.SerializeToString,
             response_deserializer=answer.FromString,
         )
+
+
+def _selected_features(selectors: Iterable[str]) -> dict[str, bool]:
+    """Return the features that these selectors are seen to use, by how they begin."""
+    return {
+        "probes": any(selector.startswith(_PROBES) for selector in selectors),
+        "sampling": any(_SAMPLED.match(selector) for selector in selectors),
+    }
+
+
+def _stack_features(stacks: pb.Stacks) -> dict[str, bool]:
+    return {"stacks": stacks.kernel or stacks.user}
 
 
 def _path(call: str) -> str:

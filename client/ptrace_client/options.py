@@ -9,17 +9,15 @@ from typing import Any, Final
 import click
 
 from ptrace_client.errors import ClientError
+from ptrace_client.host import Host
+from ptrace_client.stack_options import StackChoice, stack_options, take_stacks
+from ptrace_proto import ptrace_pb2 as pb
 
-_STACKS: Final = "needs a later version: stacks come with the next release of ptraced"
 _CLOCK: Final = "is not here: every event carries CLOCK_MONOTONIC, and _realtime the wall clock"
 _SELF: Final = "is not here: it measures perf-prof itself; see `ptrace-client status` and sessions"
 
 # perf-prof's options that cannot be served: spellings, whether a value follows, and why.
 _REFUSED: Final = (
-    (("-g", "--call-graph"), False, _STACKS),
-    (("--user-callchain/--no-user-callchain",), False, _STACKS),
-    (("--kernel-callchain/--no-kernel-callchain",), False, _STACKS),
-    (("--python-callchain",), False, _STACKS),
     (("--tsc",), False, _CLOCK),
     (("--kvmclock",), True, _CLOCK),
     (("--clock-offset",), True, _CLOCK),
@@ -69,6 +67,7 @@ class Selection:
     mmap_pages: int
     watermark: int | None
     order: bool
+    stacks: StackChoice
 
     def scope(self) -> dict[str, Any]:
         """Return the arguments of trace_request() that say where and how."""
@@ -79,7 +78,16 @@ class Selection:
             "cgroups": self.cgroups,
             "buffer_pages": self.mmap_pages,
             "watermark": self.watermark,
+            "stacks": self.stacks.request(),
         }
+
+    def described(self, host: Host) -> list[pb.EventSchema]:
+        """Return the schemas of the events. Raise ClientError where an option does not fit them."""
+        schemas = host.describe(
+            self.events, stacks=self.stacks.request(), pids=self.pids, tids=self.tids
+        )
+        self.stacks.check(schemas)
+        return schemas
 
 
 def place_options() -> list[click.Parameter]:
@@ -106,7 +114,9 @@ def event_option() -> click.Parameter:
         multiple=True,
         required=True,
         metavar="EVENT[,EVENT...]",
-        help="Events: sys:name[/filter/ATTR/...], globs allowed. Several -e add up.",
+        help="Events: sys:name[/filter/ATTR/...] with globs, probes (kprobe:func, "
+        'uprobe:func@"file", ...) and sampled ones (profile[/options/ATTR/...], ...). '
+        "Several -e add up.",
     )
 
 
@@ -153,6 +163,7 @@ def selection_options() -> list[click.Parameter]:
             expose_value=False,
             help="Time of events is CLOCK_MONOTONIC (always so).",
         ),
+        *stack_options(),
         *_refused_options(),
     ]
 
@@ -187,7 +198,9 @@ def take_place(values: dict[str, Any]) -> Place:
 
 def take_selection(values: dict[str, Any]) -> Selection:
     """Take the values of selection_options() out of `values`."""
-    return Selection(**{name: values.pop(name) for name in Selection.__dataclass_fields__})
+    stacks = take_stacks(values)
+    names = Selection.__dataclass_fields__.keys() - {"stacks"}
+    return Selection(**{name: values.pop(name) for name in names}, stacks=stacks)
 
 
 def _refused_options() -> Iterable[click.Parameter]:
@@ -196,11 +209,10 @@ def _refused_options() -> Iterable[click.Parameter]:
             spellings,
             is_flag=not has_value,
             default=None,
-            hidden=reason is not _STACKS,
+            hidden=True,
             expose_value=False,
             is_eager=True,
             callback=_refuse(reason),
-            help="Needs a later version." if reason is _STACKS else None,
         )
 
 

@@ -53,6 +53,23 @@ def trace_request(
     )
 
 
+def stack_request(stacks: bool | str, max_depth: int = 0) -> pb.Stacks | None:
+    """Return the request for stacks: "kernel", "user", or True for both; none for False.
+
+    `max_depth` is the number of frames of each at most, 0 for as many as the kernel gives.
+    Raise ClientError for another word or a negative depth.
+    """
+    if stacks not in (False, True, "kernel", "user"):
+        raise ClientError(f"stacks {stacks!r} are none: there are 'kernel', 'user', and True")
+    if max_depth < 0:
+        raise ClientError(f"stacks of {max_depth} frames: the depth must not be negative")
+    if not stacks and not max_depth:
+        return None
+    return pb.Stacks(
+        kernel=stacks in (True, "kernel"), user=stacks in (True, "user"), max_depth=max_depth
+    )
+
+
 def project(schemas: Sequence[pb.EventSchema], names: Iterable[str]) -> list[pb.Projection]:
     """Return the request for just the fields `names`, in those of `schemas` that have them.
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ptrace_client.decode import event_name
+from ptrace_client.event_fields import chain_key, is_sample
 from ptrace_client.script import handler_names
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -14,26 +15,47 @@ _KINDS = {
     pb.FIELD_KIND_DYNAMIC_STRING: "str",
     pb.FIELD_KIND_BYTES: "bytes",
     pb.FIELD_KIND_DYNAMIC_BYTES: "bytes",
+    pb.FIELD_KIND_READ: "dict",
+    pb.FIELD_KIND_REGS: "dict",
+}
+# What is in the dicts.
+_CONTENTS = {
+    pb.FIELD_KIND_READ: "value, time_enabled, time_running, id, lost: those that were asked for",
+    pb.FIELD_KIND_REGS: "abi, and the registers by name where that is not 0",
 }
 # Named values that are listed of one field.
 _VALUES_SHOWN = 32
 # Kernel texts go into comments and docstrings: nothing in them may end those.
 _UNSAFE = re.compile(r"[^\x20-\x7e]|\\|\"")
 
-_HEAD = '''\
-# {command}
-#
+_COMMON_FIELDS = """\
 # Fields of every event:
 #   event._pid, event._tid   process and thread that hit the event
 #   event._time              CLOCK_MONOTONIC, ns
 #   event._realtime          wall clock, ns, to show only
 #   event._cpu               CPU number
 #   event._period            1
-#   event._callchain         list of frames, [] without stacks
+#   event._callchain         list of frames, [] without stacks (-g)
 #   event._event             "{event}"
 #   event.common_type, event.common_flags, event.common_preempt_count, event.common_pid
 #
-# Access:
+"""
+
+_SAMPLE_FIELDS = """\
+# Fields of every sampled event:
+#   event._pid, event._tid   process and thread that ran
+#   event._time              CLOCK_MONOTONIC, ns
+#   event._realtime          wall clock, ns, to show only
+#   event._cpu               CPU number
+#   event._event             "{event}"
+#   event.callchain          list of frames, [] without stacks (-g)
+#
+"""
+
+_HEAD = '''\
+# {command}
+#
+{fields}# Access:
 #   event.field              a field (fastest)
 #   event["field"]           also for names that are no attributes, such as "from"
 #   event.get("field", 0)    with a default for events that lack it
@@ -101,20 +123,30 @@ def __sample__(event):
 
 def script_template(schemas: Sequence[pb.EventSchema], command: str) -> str:
     """Return a script that handles the events of `schemas`; `command` runs it."""
-    names = [event_name(schema) for schema in schemas]
-    head = _HEAD.format(
-        command=_UNSAFE.sub(_escape, command),
-        event=_UNSAFE.sub(_escape, names[0]) if names else "sys:name",
-    )
     handlers = {_handler(schema): _event_handler(schema) for schema in schemas}
+    head = _HEAD.format(command=_UNSAFE.sub(_escape, command), fields=_fields_of_all(schemas))
     return head + "".join(handlers.values()) + _SAMPLE
+
+
+def _fields_of_all(schemas: Sequence[pb.EventSchema]) -> str:
+    """Return comments on what all events have, per kind of event that there is."""
+    names: dict[str, str] = {}
+    for schema in schemas:
+        kind = _SAMPLE_FIELDS if is_sample(schema) else _COMMON_FIELDS
+        names.setdefault(kind, _UNSAFE.sub(_escape, event_name(schema)))
+    return "".join(kind.format(event=name) for kind, name in names.items())
 
 
 def _event_handler(schema: pb.EventSchema) -> str:
     fields = [line for info in schema.all_fields for line in _field(info)]
+    if schema.stack:
+        fields += [
+            f"{chain_key(schema)} : list",
+            "    frames, leaf first: dicts of addr, symbol, offset, kernel, dso",
+        ]
     return _HANDLER.format(
         handler=_handler(schema),
-        event=event_name(schema),
+        event=_UNSAFE.sub(_escape, event_name(schema)),
         fields="\n".join(f"    {line}" for line in fields or ["It has no fields of its own."]),
     )
 
@@ -126,7 +158,10 @@ def _handler(schema: pb.EventSchema) -> str:
 def _field(info: pb.FieldInfo) -> Iterable[str]:
     """Yield "comm : str", a note on the C type, and the values that have names."""
     yield f"{info.name} : {_KINDS.get(info.kind, 'int')}"
-    yield f"    {_UNSAFE.sub(_escape, info.type)}{_note(info)}"
+    request = ", captured where a handler itself reads it" if info.on_request else ""
+    yield f"    {_UNSAFE.sub(_escape, info.type)}{_note(info)}{request}"
+    if info.kind in _CONTENTS:
+        yield f"    {_CONTENTS[info.kind]}"
     names = info.named_values
     values = list(names.values)
     if values:

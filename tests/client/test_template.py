@@ -12,11 +12,15 @@ from event_samples import (
     DYNAMIC_BYTES,
     DYNAMIC_STRING,
     POINTER,
+    READ,
+    REGS,
     SIGNED,
+    STACK,
     UNSIGNED,
     FakeStream,
     make_batch,
     make_loss,
+    make_sample_schema,
     make_schema,
     make_started,
 )
@@ -160,6 +164,41 @@ def test_it_is_always_python(make: Callable[[], str]) -> None:
     compile(template, "template", "exec")
     names = [node.name for node in ast.parse(template).body if hasattr(node, "name")]
     assert len(names) == len(set(names))
+
+
+def test_samples_have_members_and_chains() -> None:
+    # GIVEN a tracepoint and a sampled event with stacks
+    profile = make_sample_schema(
+        members=(("ip", POINTER, 8), ("read", READ, 8), ("callchain", STACK, 4)),
+        on_request=(("regs_user", REGS, 8),),
+    )
+    del profile.all_fields[2]
+    template = script_template([make_schema(), profile], COMMAND)
+    # THEN what all events have is told for each kind
+    assert "# Fields of every event:\n#   event._pid, event._tid   process and" in template
+    assert "# Fields of every sampled event:\n#   event._pid, event._tid   process and" in template
+    assert '#   event._event             "profile"\n' in template
+    # AND the members are the sampled event's own
+    assert docstring(template, "profile") == [
+        "profile",
+        "",
+        "ip : int",
+        "    int, an address",
+        "read : dict",
+        "    int",
+        "    value, time_enabled, time_running, id, lost: those that were asked for",
+        "regs_user : dict",
+        "    int, captured where a handler itself reads it",
+        "    abi, and the registers by name where that is not 0",
+        "callchain : list",
+        "    frames, leaf first: dicts of addr, symbol, offset, kernel, dso",
+    ]
+
+
+def test_what_is_in_names_of_probes_ends_nothing() -> None:
+    schema = make_schema('uprobe:operator""_x\\')
+    template = script_template([schema], COMMAND)
+    assert docstring(template, "uprobe__operator___x_")[0] == "uprobe:operator''_x\\"
 
 
 def test_aliases_name_the_handlers() -> None:

@@ -74,15 +74,17 @@ def run(**values: Any) -> int:
     options = RunOptions(
         interval_ms=values.pop("interval"),
         order=selection.order,
+        kernel_frames=selection.stacks.kernel,
+        user_frames=selection.stacks.user,
         **values,
     )
     with open_host(place.host, place.socket, show_log=options.verbose > 0) as host:
-        schemas = host.describe(selection.events)
+        schemas = selection.described(host)
         # Only now: a wrong selector is told to the user, not to the file.
         if output is not None:
             redirect_output(output)
         if module == "help":
-            print_template(schemas, selection.events)
+            print_template(schemas, selection.events, selection.stacks)
             return 0
         # What is loaded by now stays to the end, where the collector would look through it all, for
         # 15 to 35 ms. Not so what the script makes: its open files are written when they go.

@@ -44,10 +44,12 @@ def run(**values: Any) -> int:
         quiet=False,
         verbose=0,
         all_fields=True,
+        kernel_frames=selection.stacks.kernel,
+        user_frames=selection.stacks.user,
         **values,
     )
     with open_host(place.host, place.socket) as host:
-        schemas = host.describe(selection.events)
+        schemas = selection.described(host)
         if output is not None:
             redirect_output(output)
         return run_on(host, _printing_script(), schemas, selection, options, "trace")
