@@ -17,18 +17,25 @@ import select
 import signal
 import struct
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 
 # Seconds that a name may take, and bytes that the child may use beyond what it has.
 _PATIENCE = 0.25
+# Seconds until the child must have begun.
+_START_PATIENCE = 10.0
 _MEMORY = 256 << 20
 _MANGLED_MAX = 8192
 _DEMANGLED_MAX = 16384
-# When the demangler failed so often, later names stay as they are.
-_FAILURES_MAX = 100
+# When so many names failed within so many seconds, others stay as they are for as long.
+_FAILURES_MAX, _FAILURES_WITHIN = 20, 60.0
 
+_READY = b"ready"
 _LENGTH = struct.Struct("=I")
 _MANGLED = re.compile(r"_Z|_R[A-Z0-9]")
+# Parts that a compiler split off: "_Z3foov.cold", "_Z3foov.isra.0".
+_CLONE = re.compile(r"(?:\.\w+)+$")
 # Rust's first scheme: a C++ name that ends in a hash, with what C++ has not as $...$.
 _RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 _RUST_ESCAPE = re.compile(r"\$(\w+)\$")
@@ -49,23 +56,25 @@ class Demangler:
 
     def __init__(self) -> None:
         self._child: tuple[int, int, int] | None = None
-        self._failures = 0
+        self._failed_at: deque[float] = deque(maxlen=_FAILURES_MAX)
+        # How often a name took too much.
+        self.failures = 0
 
     def demangle(self, name: str) -> str:
         """The name as in source; as it is where it is not mangled, or cannot be told."""
         if (
             not _MANGLED.match(name)
             or len(name) > _MANGLED_MAX
-            or self._failures >= _FAILURES_MAX
             or not name.isascii()
+            or self._gives_up()
         ):
             return name
-        # Parts that a compiler split off: "_Z3foov.cold", "_Z3foov.isra.0".
-        mangled, dot, suffix = name.partition(".")
+        mangled = _CLONE.sub("", name)
         try:
-            return self._ask(mangled) + dot + suffix
+            return self._ask(mangled) + name[len(mangled) :]
         except OSError:
-            self._failures += 1
+            self.failures += 1
+            self._failed_at.append(time.monotonic())
             self.close()
             return name
 
@@ -78,20 +87,27 @@ class Demangler:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
+    def _gives_up(self) -> bool:
+        failed = self._failed_at
+        return len(failed) == failed.maxlen and time.monotonic() - failed[0] < _FAILURES_WITHIN
+
     def _ask(self, name: str) -> str:
-        _, questions, answers = self._child = self._child or _start_child()
+        if self._child is None:
+            self._child = _start_child()
+            _read(self._child[2], len(_READY), _START_PATIENCE)
+        _, questions, answers = self._child
         os.write(questions, _LENGTH.pack(len(name)) + name.encode())
-        (size,) = _LENGTH.unpack(_read(answers, _LENGTH.size))
-        return _read(answers, size).decode(errors="replace")
+        (size,) = _LENGTH.unpack(_read(answers, _LENGTH.size, _PATIENCE))
+        return _read(answers, size, _PATIENCE).decode(errors="replace")
 
 
-def _read(fd: int, size: int) -> bytes:
-    """Exactly `size` bytes of the child, which gets `_PATIENCE`; OSError if it is late."""
+def _read(fd: int, size: int, patience: float) -> bytes:
+    """Exactly `size` bytes of the child; OSError if it lets wait for longer, or has ended."""
     data = b""
     while len(data) < size:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        if not poll.poll(_PATIENCE * 1000):
+        if not poll.poll(patience * 1000):
             raise TimeoutError
         part = os.read(fd, size - len(data))
         if not part:
@@ -132,6 +148,7 @@ def _limit_memory() -> None:
 def _serve(questions: int, answers: int) -> None:
     sys.setrecursionlimit(2000)
     cxx, rust = _cxx_demangler(), _rust_demangler()
+    os.write(answers, _READY)
     with os.fdopen(questions, "rb") as asked:
         while head := asked.read(_LENGTH.size):
             name = asked.read(_LENGTH.unpack(head)[0]).decode()

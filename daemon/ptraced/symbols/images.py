@@ -21,6 +21,8 @@ _BYTES_MAX = 256 << 20
 _IMAGES_MAX = 2048
 # Names that an image keeps as they were found; one with more forgets them all.
 _NAMES_MAX = 20_000
+# A file with so many names that take a demangler too long keeps the others as they are.
+_FAILURES_MAX = 3
 # A file that was not found is looked for again after this many seconds, doubling.
 _RETRY, _RETRY_MAX = 0.5, 60.0
 _DELETED = " (deleted)"
@@ -34,6 +36,7 @@ class Image:
         self._elf = elf
         self._tables = tables
         self._found: dict[int, tuple[str, int] | None] = {}
+        self._failures = 0
         self.size = 1024 + sum(table.size for table in tables)
 
     def find(self, offset: int, demangler: Demangler) -> tuple[str, int] | None:
@@ -55,8 +58,16 @@ class Image:
             found = table.find(address)
             if found is not None:
                 name, start = found
-                return demangler.demangle(name), offset - (address - start)
+                return self._demangled(name, demangler), offset - (address - start)
         return None
+
+    def _demangled(self, name: str, demangler: Demangler) -> str:
+        if self._failures >= _FAILURES_MAX:
+            return name
+        before = demangler.failures
+        name = demangler.demangle(name)
+        self._failures += demangler.failures - before
+        return name
 
 
 class Images:
