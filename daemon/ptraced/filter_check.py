@@ -173,8 +173,7 @@ class Checker:
             raise _fault(syntax, f"'{name}' cannot be read by a BPF program, so not be filtered on")
         known = [*(field.name for field in self._format.fields), *_PSEUDO]
         raise FilterError(
-            f"{self._format.system}:{self._format.name} has no field '{name}'"
-            f"{nearest(name, known)}",
+            f"{self._format.title} has no field '{name}'{nearest(name, known)}",
             syntax.start,
             syntax.start + len(name),
         )

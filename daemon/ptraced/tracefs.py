@@ -70,6 +70,11 @@ class EventFormat:
     fields: tuple[FormatField, ...]
     print_fmt: str
 
+    @property
+    def title(self) -> str:
+        """What users call it: "system:name", or the name alone of events without a system."""
+        return f"{self.system}:{self.name}" if self.system else self.name
+
     def field(self, name: str) -> FormatField | None:
         """Return the event's own field of that name; common fields are not looked at."""
         return next((field for field in self.fields if field.name == name), None)

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Says which samples of a perf event count: the kernel drops those for which this
+// returns 0. It runs before the sample is put together, and only for our own event.
+#include <uapi/linux/bpf_perf_event.h>
+
+int @PROGRAM@(struct bpf_perf_event_data *hit)
+{
+	if (!in_scope())
+		return 0;
+
+	u64 task = bpf_get_current_pid_tgid();
+	u64 record[@WORDS@] = {
+		PT_REGS_IP(&hit->regs),
+		hit->addr,
+		hit->sample_period,
+		task >> 32,
+		(u32)task,
+	};
+	void *ctx = record;
+
+	// From here on a record is a record: clang shall not look into how it was made.
+	asm volatile("" : "+r"(ctx) : : "memory");
+	return filter_0(ctx);
+}

@@ -1,0 +1,1 @@
+"""Sampled events: profile, page-faults, breakpoint, and all that `perf list` shows."""

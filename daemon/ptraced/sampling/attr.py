@@ -1,0 +1,130 @@
+"""struct perf_event_attr of sampling events."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+
+from ptraced import syscalls
+from ptraced.origin import Sampled
+from ptraced.sampling import counters
+from ptraced.sampling import members as m
+from ptraced.sampling.registers import host_registers
+from ptraced.sampling.shape import FORMAT_LOST, Shape
+from ptraced.scope import online_cpus
+
+# Flags, by their bit in the bit field behind read_format.
+DISABLED, EXCLUDE_USER, EXCLUDE_KERNEL, EXCLUDE_HV, EXCLUDE_IDLE = 1, 1 << 4, 1 << 5, 1 << 6, 1 << 7
+EXCLUDE_HOST, EXCLUDE_GUEST = 1 << 19, 1 << 20
+# How precise `ip` has to be, two bits: 0 to 3.
+PRECISE_SHIFT, PRECISE_MAX = 15, 3
+_FREQ, _WATERMARK, _USE_CLOCKID = 1 << 10, 1 << 14, 1 << 25
+_EXCLUDE_CALLCHAIN_KERNEL, _EXCLUDE_CALLCHAIN_USER = 1 << 21, 1 << 22
+_CLOCK_MONOTONIC = 1
+_BRANCH_ANY = 1 << 3
+# Bytes of an AUX sample that are asked for.
+_AUX_BYTES = 4096
+# PERF_ATTR_SIZE_VER6, of kernel 5.5: the first with aux_sample_size.
+_SIZE = 120
+_OPEN_CLOEXEC = 1 << 3
+
+
+def sample_attr(
+    origin: Sampled, shape: Shape, *, watermark: int, depth: tuple[int, int] = (0, 0)
+) -> bytes:
+    """The attr of an event that is disabled until it is told otherwise.
+
+    Times are of CLOCK_MONOTONIC. The ring becomes readable when `watermark` bytes wait, or at
+    every sample where it is 0. `depth` counts frames of the kernel's and the user's stack.
+    """
+    flags = DISABLED | _USE_CLOCKID | origin.flags
+    if origin.frequency:
+        flags |= _FREQ
+    if watermark:
+        flags |= _WATERMARK
+    kernel, user = depth
+    if shape.sample_type & m.CALLCHAIN:
+        flags |= 0 if kernel else _EXCLUDE_CALLCHAIN_KERNEL
+        flags |= 0 if user else _EXCLUDE_CALLCHAIN_USER
+    of = shape.sample_type
+    registers = host_registers().mask
+    return struct.pack(
+        "<IIQQQQQIIQQQQIiQIHHII",
+        origin.type,
+        _SIZE,
+        origin.config,
+        origin.frequency or origin.period,
+        of,
+        shape.read_format,
+        flags,
+        watermark or 1,
+        origin.breakpoint,
+        origin.config1,
+        origin.config2,
+        _BRANCH_ANY if of & m.BRANCH_STACK else 0,
+        registers if of & m.REGS_USER else 0,
+        origin.user_stack_bytes if of & m.STACK_USER else 0,
+        _CLOCK_MONOTONIC,
+        registers if of & m.REGS_INTR else 0,
+        0,
+        # The kernel counts the frames of both parts together, and has room for this setting.
+        min(kernel + user, stack_limit()) if of & m.CALLCHAIN else 0,
+        0,
+        _AUX_BYTES if of & m.AUX else 0,
+        0,
+    )
+
+
+def open_event(attr: bytes, cpu: int) -> int:
+    """Open an event on one CPU; returns its descriptor or raises OSError."""
+    return syscalls.perf_event_open(attr, -1, cpu, _OPEN_CLOEXEC)
+
+
+@functools.cache
+def counts_lost() -> bool:
+    """Whether read(2) tells how many samples were lost (commit 119a784c8127, kernel 6.0)."""
+    dummy = Sampled(counters.SOFTWARE, counters.SW_DUMMY, "dummy", period=1)
+    try:
+        os.close(open_event(sample_attr(dummy, Shape(m.TIME, FORMAT_LOST), watermark=1), _cpu()))
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def has_hardware() -> bool:
+    """Whether this host counts CPU cycles, and so has the usual hardware events."""
+    cycles = Sampled(counters.HARDWARE, counters.HW_CPU_CYCLES, "cpu-cycles", period=1 << 20)
+    return can_open(cycles)
+
+
+def can_open(origin: Sampled) -> bool:
+    """Whether the kernel would sample such an event."""
+    try:
+        try_open(origin)
+    except OSError:
+        return False
+    return True
+
+
+def try_open(origin: Sampled, sample_type: int = m.TIME) -> None:
+    """Open and close an event; raises OSError where the kernel refuses it."""
+    registers = len(host_registers().names)
+    shape = Shape(sample_type, 0, registers, registers)
+    os.close(open_event(sample_attr(origin, shape, watermark=1), _cpu()))
+
+
+def stack_limit() -> int:
+    """Frames of a stack at most: kernel.perf_event_max_stack."""
+    return setting("perf_event_max_stack")
+
+
+def setting(name: str) -> int:
+    """A number in /proc/sys/kernel."""
+    with open(f"/proc/sys/kernel/{name}") as file:
+        return int(file.read())
+
+
+def _cpu() -> int:
+    return online_cpus()[0]

@@ -1,0 +1,94 @@
+"""What a source of samples is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from ptraced.filter import Filter
+from ptraced.layout import RowLayout
+from ptraced.origin import Sampled
+from ptraced.program import StackDepth
+from ptraced.sampling import members as m
+from ptraced.sampling.attr import counts_lost
+from ptraced.sampling.registers import host_registers
+from ptraced.sampling.shape import (
+    FORMAT_ID,
+    FORMAT_LOST,
+    TOTAL_TIME_ENABLED,
+    TOTAL_TIME_RUNNING,
+    Shape,
+)
+from ptraced.scope import Scope
+from ptraced.tracefs import EventFormat
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """An event that samples, and the rows that are made of it; equal ones can share a source.
+
+    `stack` counts where the layout has a column for it.
+    """
+
+    format: EventFormat
+    origin: Sampled
+    layout: RowLayout
+    scope: Scope
+    filter: Filter | None = None
+    stack: StackDepth = field(default_factory=lambda: StackDepth(0, 0))
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset(column.name for column in self.layout.columns)
+
+    @property
+    def user_stacks(self) -> bool:
+        return bool(self.layout.stack is not None and self.stack.user)
+
+    @property
+    def names_tasks(self) -> bool:
+        """Whether rows have names of tasks, which samples do not."""
+        return "_comm" in self.columns
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """Columns that are the same in all rows.
+
+        A software event that is asked for the period of each sample makes one of every
+        occurrence, whatever its period (perf_swevent_event() in kernel/events/core.c).
+        """
+        return {} if self.origin.frequency else {"period": self.origin.period}
+
+    @property
+    def shape(self) -> Shape:
+        """How the kernel is asked to lay out samples."""
+        columns = self.columns
+        sample_type = m.TIME
+        for member in m.MEMBERS:
+            if (member.column or member.name) in columns - self.constants.keys():
+                sample_type |= member.bit
+        if sample_type & m.WEIGHT_STRUCT:
+            sample_type &= ~m.WEIGHT
+        if self.layout.stack is not None:
+            sample_type |= m.CALLCHAIN
+        if self.names_tasks or self.user_stacks:
+            sample_type |= m.TID
+        registers = len(host_registers().names)
+        return Shape(sample_type, read_format("read" in columns), registers, registers)
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for plans that see the same and make the same rows."""
+        return (
+            self.origin,
+            self.filter.canonical if self.filter else "",
+            tuple((column.name, column.kind) for column in self.layout.columns),
+            self.stack if self.layout.stack is not None else None,
+            self.scope,
+        )
+
+
+def read_format(whole: bool = True) -> int:
+    """What reading the counter gives: the specification's values, or only what we need."""
+    times = TOTAL_TIME_ENABLED | TOTAL_TIME_RUNNING | FORMAT_ID
+    return (times if whole else 0) | (FORMAT_LOST if counts_lost() else 0)

@@ -1,0 +1,41 @@
+"""Registers in samples: which are asked for, and what they are called.
+
+Numbers are of enum perf_event_x86_regs and perf_event_arm_regs (arch/*/include/uapi/asm/
+perf_regs.h); names are the specification's.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+_X86 = ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip", "flags", "cs", "ss")
+# Numbers 12 to 15 are ds, es, fs and gs, which samples of 64-bit kernels do not have.
+_X86_UPPER = {f"r{number}": number + 8 for number in range(8, 16)}
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Names in the order of a sample, and their mask for struct perf_event_attr."""
+
+    names: tuple[str, ...]
+    mask: int
+
+
+def _registers(numbers: dict[str, int]) -> Registers:
+    names = sorted(numbers, key=numbers.__getitem__)
+    return Registers(tuple(names), sum(1 << number for number in numbers.values()))
+
+
+_I386 = {name: number for number, name in enumerate(_X86)}
+_ARM64 = {f"x{number}": number for number in range(30)} | {"lr": 30, "sp": 31, "pc": 32}
+BY_MACHINE = {
+    "x86_64": _registers(_I386 | _X86_UPPER),
+    "i386": _registers(_I386),
+    "aarch64": _registers(_ARM64),
+}
+
+
+def host_registers() -> Registers:
+    """The registers of this machine; none where its names are not known."""
+    return BY_MACHINE.get(platform.machine(), Registers((), 0))
