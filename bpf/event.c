@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // The program of one event, or of one of a probe's places: @EVENT@.
 //
-// It always returns 1: with 0 the kernel would keep the hit from every other
-// user of the tracepoint, from perf record for one.
+// Of a tracepoint it returns 1: with 0 the kernel would keep the hit from every
+// other user of it, from perf record for one. Of a file's probe it returns 0: with
+// 1 a link would remove the breakpoint from the process (UPROBE_HANDLER_REMOVE).
 
 int @PROGRAM@(@HIT@ *hit)
 {
 	if (!is_enabled() || !in_scope())
-		return 1;
+		return @RESULT@;
 
 #if @IS_PROBE@
 	u64 record[@WORDS@];
@@ -29,7 +30,7 @@ int @PROGRAM@(@HIT@ *hit)
 #if @GUARDED@
 	room = scratch.lookup(&zero);
 	if (!room)
-		return 1;
+		return @RESULT@;
 	if (!take_scratch(room))
 		goto lost;
 #endif
@@ -43,7 +44,7 @@ int @PROGRAM@(@HIT@ *hit)
 #if !@GUARDED@
 	room = scratch.lookup(&zero);
 	if (!room)
-		return 1;
+		return @RESULT@;
 #endif
 	u8 *row = room->bytes;
 #endif
@@ -56,5 +57,5 @@ leave:
 #if @GUARDED@
 	leave_scratch(room);
 #endif
-	return 1;
+	return @RESULT@;
 }

@@ -111,38 +111,44 @@ class VerifierError(OSError):
         self.log = log
 
 
-def load_program(kind: int, name: str, instructions: bytes) -> int:
+def load_program(kind: int, name: str, instructions: bytes, attach_type: int = 0) -> int:
     """Load a program of a PROG_ type; returns its descriptor.
+
+    `attach_type` is BPF_* of enum bpf_attach_type, where the kernel wants to know it early.
 
     Raises VerifierError with the verifier's log, PermissionError without CAP_BPF
     and CAP_PERFMON.
     """
     try:
-        return _load(kind, name, instructions, None)
+        return _load(kind, name, instructions, attach_type, None)
     except PermissionError as error:
         if error.errno == errno.EPERM:
             raise
-        return _load_with_log(kind, name, instructions)
+        return _load_with_log(kind, name, instructions, attach_type)
     except OSError:
-        return _load_with_log(kind, name, instructions)
+        return _load_with_log(kind, name, instructions, attach_type)
 
 
-def _load_with_log(kind: int, name: str, instructions: bytes) -> int:
+def _load_with_log(kind: int, name: str, instructions: bytes, attach_type: int) -> int:
     log = ctypes.create_string_buffer(_LOG_BYTES)
     try:
-        return _load(kind, name, instructions, log)
+        return _load(kind, name, instructions, attach_type, log)
     except OSError as error:
         text = log.value.decode(errors="replace")
         raise VerifierError(error.errno or errno.EINVAL, text) from None
 
 
 def _load(
-    kind: int, name: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | None
+    kind: int,
+    name: str,
+    instructions: bytes,
+    attach_type: int,
+    log: ctypes.Array[ctypes.c_char] | None,
 ) -> int:
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
     attr = struct.pack(
-        "<IIQQIIQII16s",
+        "<IIQQIIQII16sII",
         kind,
         len(instructions) // 8,
         ctypes.addressof(code),
@@ -153,6 +159,8 @@ def _load(
         0,
         0,
         name.encode()[:15],
+        0,
+        attach_type,
     )
     return syscalls.bpf(_PROG_LOAD, _attr(attr))
 

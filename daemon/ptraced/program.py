@@ -211,6 +211,7 @@ def _program_text(number: int, plan: ModulePlan, name: str, site: Site | None) -
         WORDS=max((field.offset // 8 + 1 for field in event.format.fields), default=1),
         RECORD=site.record if site is not None else "",
         GUARDED=int(event.of_file),
+        RESULT=int(not event.of_file),
         N=number,
         ROW_SIZE=row_size,
         ON_STACK=int(not event.layout.walked and row_size <= largest),

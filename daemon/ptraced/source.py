@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from ptraced import bpf_maps, perf_event
+from ptraced import bpf_maps, perf_event, uprobe_multi
 from ptraced.bpf_maps import Map
 from ptraced.bpf_object import BpfObject
 from ptraced.errors import Unavailable
@@ -128,16 +128,21 @@ class Source:
 
     def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:
         descriptors = {name: map_.fd for name, map_ in self._maps.items()}
-        probes = {
-            program_name(number, index)
+        # Type of the program, and what it will be attached to where that has to be known early.
+        kinds = {
+            program_name(number, index): (
+                bpf_maps.PROG_KPROBE,
+                uprobe_multi.ATTACH_TYPE if event.of_file and uprobe_multi.is_available() else 0,
+            )
             for number, event in enumerate(self.plan.events)
             for index, site in enumerate(event.sites)
             if site is not None
         }
         loaded = {}
         for name, code in compiled.programs.items():
-            kind = bpf_maps.PROG_KPROBE if name in probes else bpf_maps.PROG_TRACEPOINT
-            loaded[name] = bpf_maps.load_program(kind, name, code.linked(descriptors))
+            kind, attach_type = kinds.get(name, (bpf_maps.PROG_TRACEPOINT, 0))
+            instructions = code.linked(descriptors)
+            loaded[name] = bpf_maps.load_program(kind, name, instructions, attach_type)
             self._resources.callback(os.close, loaded[name])
         scope = self.plan.scope
         if scope.has_tasks:
@@ -177,6 +182,10 @@ class Source:
         try:
             if probe.file is None:
                 fd = perf_event.attach_kprobe(site.symbol, site.offset, probe.returns, program, cpu)
+            elif uprobe_multi.is_available():
+                fd = uprobe_multi.attach(
+                    program, probe.file.fd, site.offset, site.semaphore, probe.returns
+                )
             else:
                 fd = perf_event.attach_uprobe(
                     probe.file.fd, site.offset, site.semaphore, probe.returns, program, cpu
