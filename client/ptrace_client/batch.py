@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrace_client.decode import DYNAMIC_KINDS, RowLayout, event_name
-from ptrace_client.event_fields import derived_columns, is_sample
+from ptrace_client.event_fields import chain_key, derived_columns, is_sample
 from ptrace_client.losses import Gap
 from ptrace_client.stacks import Stacks, StackTable
 from ptrace_proto import ptrace_pb2 as pb
@@ -79,6 +79,8 @@ class BatchDecoder:
         if not is_sample(schema):
             self._common["_period"] = (None, 1)
             self._common["common_type"] = (None, schema.common_type)
+        # Where there are no stacks.
+        self._common[chain_key(schema)] = (None, 0)
         # Keys whose value is the CPU of the batch.
         self._cpu_keys = ("_cpu", "cpu") if is_sample(schema) else ("_cpu",)
         fields = self._layout.fields

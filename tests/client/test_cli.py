@@ -168,6 +168,16 @@ class TestList:
         out = "sched:sched_switch  314  char[16] prev_comm, pid_t prev_pid\nirq:x               7\n"
         assert client("list", "-l", capsys=capsys) == (0, out, "")
 
+    def test_sampled_events_have_no_system(
+        self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        daemon.names = ["irq:x", "page-faults"]
+        daemon.schemas = [pb.EventSchema(system="irq", name="x", common_type=7)]
+        assert client("list", capsys=capsys) == (0, "irq:x\npage-faults\n", "")
+        out = "irq:x        7\npage-faults  -  sampled\n"
+        assert client("list", "-l", capsys=capsys) == (0, out, "")
+        assert list(daemon.seen["DescribeEvents"][0].selectors) == ["irq:x"]
+
     def test_no_match(self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
         daemon.names = []
         text = "error: no event matches nosuch*\n"

@@ -18,6 +18,7 @@ from event_samples import (
     SIGNED,
     UNSIGNED,
     make_batch,
+    make_sample_schema,
     make_schema,
     make_started,
 )
@@ -28,6 +29,7 @@ from hypothesis import strategies as st
 
 from ptrace_client.decode import RowLayout
 from ptrace_client.dispatch import Dispatcher
+from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.fusing import Fused, fuse
 from ptrace_client.losses import Losses
 from ptrace_client.projection import columns, event_reads
@@ -150,6 +152,36 @@ def test_plain_handlers_are_fused(tmp_path: Path, body: str) -> None:
     with_it, without = (run(path, script_source(body), rows, fusing=flag) for flag in (True, False))
     assert with_it == without
     assert with_it.delivered == 602
+
+
+SAMPLE_HANDLERS = {
+    "log.append((event.ip, event.period, event['callchain'] if total else 0))": False,
+    "log.append((event.ip, event.pid, event.tid, event.time, event.cpu))": True,
+    "log.append((event._pid, event._cpu, event._event, event._realtime))": True,
+    # Not of sampled events.
+    "log.append(event.common_type)": False,
+    "log.append(event._period)": False,
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), SAMPLE_HANDLERS.items())
+def test_handlers_of_samples_are_fused(tmp_path: Path, body: str, expected: bool) -> None:
+    # GIVEN a handler of a sampled event, whose members are columns of another name in part
+    source = script_source(body).replace(NAME, "profile")
+    module = load(tmp_path / "script.py", source)
+    schema = make_sample_schema()
+    (binding,) = Script(module).bind([schema], False)
+    decoder = EventDecoder(schema, REALTIME_OFFSET, binding.columns)
+    loop = fuse(binding.handler, schema, decoder.layout, REALTIME_OFFSET)
+    # THEN it is fused where it only reads columns
+    assert (loop is not None) == expected
+    # AND does what it would do without
+    batch = make_batch(schema, {"_time": 5, "_pid": 1, "_tid": 2, "ip": 9, "period": 3}, cpu=3)
+    if loop is not None:
+        loop(decoder.layout.rows(batch), 3)
+        for event in decoder.decode(batch):
+            module.profile(event)
+        assert module.log[0] == module.log[1]
 
 
 REFUSED = [

@@ -9,13 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_samples import REALTIME_OFFSET, make_batch, make_schema
+from event_samples import (
+    CALLCHAIN,
+    REALTIME_OFFSET,
+    REGS,
+    UNSIGNED,
+    WAKEUP,
+    make_batch,
+    make_sample_schema,
+    make_schema,
+)
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.module_loader import load_module
-from ptrace_client.projection import ALL, Reads, batch_reads, columns, event_reads
+from ptrace_client.projection import (
+    ALL,
+    Reads,
+    batch_reads,
+    columns,
+    event_reads,
+    projection,
+)
+from ptrace_proto import ptrace_pb2 as pb
 
 Loader = Callable[[str], types.ModuleType]
 
@@ -289,8 +306,63 @@ def test_columns_are_those_the_event_has() -> None:
     assert columns(Reads(), schema) == frozenset()
 
 
+STACKS = make_schema(own=(*WAKEUP, CALLCHAIN))
+del STACKS.all_fields[-1]
+STACKS.stack = True
+REGISTERS = (("regs_user", REGS, 8), ("regs_intr", REGS, 8))
+SAMPLES = make_sample_schema(on_request=REGISTERS)
+
+
+def test_chains_are_columns_where_there_are_stacks() -> None:
+    reads = Reads(frozenset(["_callchain", "callchain", "pid"]))
+    assert columns(reads, make_schema()) == {"pid"}
+    assert columns(reads, STACKS) == {"pid", "_callchain"}
+    assert columns(reads, SAMPLES) == {"_pid", "callchain"}
+
+
+def test_members_of_samples_without_columns_are_those_of_all() -> None:
+    reads = Reads(frozenset(["pid", "tid", "time", "cpu", "_realtime", "ip", "prio", "_event"]))
+    assert columns(reads, SAMPLES) == {"_pid", "_tid", "_time", "ip"}
+    own = make_sample_schema(members=[(name, UNSIGNED, 8) for name in ("pid", "time", "cpu")])
+    assert columns(reads, own) == {"_tid", "_time", "pid", "time", "cpu"}
+
+
+def test_what_is_asked_for() -> None:
+    named = Reads(frozenset(["ip", "regs_user"]))
+    both = Reads(frozenset(["ip", "regs_user"]), everything=True)
+    # All of a sample is what it has anyway, what print() needs, and what is named.
+    every = ["_comm", "_pid", "_tid", "_time", "callchain", "ip", "period"]
+    assert [
+        projection(named, SAMPLES),
+        projection(ALL, SAMPLES),
+        projection(both, SAMPLES),
+        projection(both, STACKS),
+    ] == [
+        pb.Projection(event="profile", fields=["ip", "regs_user"]),
+        pb.Projection(event="profile", fields=every),
+        pb.Projection(event="profile", fields=[*every, "regs_user"]),
+        pb.Projection(event="sched:sched_wakeup", all_fields=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statements", "expected"),
+    [
+        ("batch.stacks", {"_callchain"}),
+        ("[batch.stacks[n] for n in batch['_callchain']], batch['pid']", {"_callchain", "pid"}),
+    ],
+)
+def test_stacks_of_a_batch_need_their_numbers(
+    load: Loader, statements: str, expected: set[str]
+) -> None:
+    assert columns(batch_reads(load(body(statements, "batch")).handler), STACKS) == expected
+
+
 NAMES = st.sampled_from(
-    ["_pid", "_tid", "_time", "_realtime", "_cpu", "common_pid", "comm", "pid", "prio", "nosuch"]
+    [
+        *("_pid", "_tid", "_time", "_realtime", "_cpu", "common_pid", "comm", "pid", "prio"),
+        *("nosuch", "_callchain", "callchain", "cpu", "time", "ip", "regs_user"),
+    ]
 )
 READS = st.one_of(
     NAMES.map("event.{}".format),
@@ -336,10 +408,22 @@ STATEMENTS = st.lists(
 ).map("\n".join)
 
 
-@settings(max_examples=150, deadline=None)
-@given(statements=STATEMENTS)
+def narrowed(full: pb.EventSchema, asked: pb.Projection) -> pb.EventSchema:
+    """Return the schema that a daemon makes of a request."""
+    if full.source == pb.EVENT_SOURCE_SAMPLE:
+        return make_sample_schema(on_request=REGISTERS, columns=asked.fields)
+    if asked.all_fields:
+        return full
+    schema = make_schema(own=(*WAKEUP, CALLCHAIN), columns=asked.fields)
+    del schema.all_fields[-1]
+    schema.stack = full.stack
+    return schema
+
+
+@settings(max_examples=200, deadline=None)
+@given(statements=STATEMENTS, full=st.sampled_from([make_schema(), STACKS, SAMPLES]))
 def test_a_handler_never_meets_a_field_that_was_not_asked_for(
-    statements: str, tmp_path_factory: pytest.TempPathFactory
+    statements: str, full: pb.EventSchema, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # GIVEN a handler that does anything to its event
     source = "def other(event): return event.to_dict()\n" + body(statements)
@@ -353,10 +437,9 @@ def test_a_handler_never_meets_a_field_that_was_not_asked_for(
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     # WHEN it runs on an event with no more columns than it was seen to read
-    full = make_schema()
-    wanted = columns(event_reads(namespace["handler"]), full)
-    schema = full if wanted is None else make_schema(columns=wanted)
-    decoder = EventDecoder(schema, REALTIME_OFFSET, wanted)
+    reads = event_reads(namespace["handler"])
+    schema = narrowed(full, projection(reads, full))
+    decoder = EventDecoder(schema, REALTIME_OFFSET, columns(reads, schema))
     event = next(decoder.decode(make_batch(schema, {"_time": 1, "pid": 2})))
     # THEN nothing but fields that no event has is missing
     namespace["handler"](event)

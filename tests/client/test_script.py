@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_samples import make_batch, make_schema
+from event_samples import make_batch, make_sample_schema, make_schema
 
 from conftest import LoadSource
 from ptrace_client.errors import ClientError
 from ptrace_client.event import PerfEvent
 from ptrace_client.event_decoder import EventDecoder
-from ptrace_client.script import Script, load_script
+from ptrace_client.script import Script, handler_names, load_script
 from ptrace_proto import ptrace_pb2 as pb
 
 WAKEUP = make_schema()
@@ -187,6 +187,47 @@ def test_aliases_name_handlers(load_source: LoadSource) -> None:
 def test_characters_that_no_name_has_become_underscores(load_source: LoadSource) -> None:
     script = load_source("def my_sys__a_b_c(event): pass\n")
     assert handlers(script, make_schema("my-sys:a.b-c")) == {"a.b-c": "my_sys__a_b_c"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (make_schema("kprobe:vfs_read"), ["kprobe__vfs_read"]),
+        (make_schema("kprobe:vfs_read+0x10"), ["kprobe__vfs_read_0x10"]),
+        (make_schema("kretprobe:foo.isra.0", alias="left"), ["kretprobe__left", "left"]),
+        (make_schema("uprobe:ns::f<int>(char)"), ["uprobe__ns__f_int__char_"]),
+        (make_schema("usdt:python:function__entry"), ["usdt__python_function__entry"]),
+        (make_sample_schema(), ["profile"]),
+        (make_sample_schema("page-faults"), ["page_faults"]),
+        (make_sample_schema("profile", alias="hot-spots"), ["hot_spots"]),
+        (make_sample_schema("cpu/event=0x3c,umask=1/"), ["cpu_event_0x3c_umask_1_"]),
+    ],
+)
+def test_names_of_handlers_of_probes_and_samples(
+    schema: pb.EventSchema, expected: list[str]
+) -> None:
+    assert handler_names(schema) == expected
+
+
+def test_samples_have_handlers_of_all_kinds(load_source: LoadSource) -> None:
+    profile = make_sample_schema(number=2)
+    faults = make_sample_schema("page-faults", number=3)
+    one = load_source("def profile(event): pass\ndef __sample__(event): event.print()\n")
+    assert handlers(one, WAKEUP, profile, faults) == {
+        "sched_wakeup": "__sample__",
+        "profile": "profile",
+        "page-faults": "__sample__",
+    }
+    assert one.projections([profile, faults], False) == [
+        pb.Projection(event="profile"),
+        pb.Projection(
+            event="page-faults",
+            fields=["_comm", "_pid", "_tid", "_time", "callchain", "ip", "period"],
+        ),
+    ]
+    both = load_source("def profile__batch(batch): pass\ndef profile(event): pass\n")
+    assert handlers(both, profile) == {"profile": "profile__batch"}
+    assert both.warnings([profile]) == ["profile is not called: profile__batch takes its events"]
 
 
 def test_any_callable_counts(load_source: LoadSource) -> None:

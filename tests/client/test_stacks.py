@@ -293,6 +293,12 @@ def test_batches_of_samples_have_stacks_too(dispatch: Run) -> None:
     assert dispatch(source, [schema], response) == [([4], {0: [], 4: [MAIN_FRAME]}, 2)]
 
 
+def test_a_batch_without_stacks_has_the_empty_one(dispatch: Run) -> None:
+    schema = make_schema()
+    source = BATCH_HANDLER.format(name="sched__sched_wakeup", column="_callchain")
+    assert dispatch(source, [schema], message(schema, 4)) == [([0], {0: []}, 1)]
+
+
 @pytest.mark.parametrize("order", [False, True])
 def test_a_loop_over_events_has_their_stacks(order: bool) -> None:
     schema = with_stacks(common=COMMON)
