@@ -30,7 +30,7 @@ def _halves(chain: bytes) -> tuple[bytes, bytes]:
     if not chain.startswith(_KERNEL):
         return b"", chain
     at = chain.find(_USER)
-    while at % 8 > 0:
+    while at > 0 and at % 8:
         at = chain.find(_USER, at + 1)
     return (chain[8:], b"") if at < 0 else (chain[8:at], chain[at + 8 :])
 

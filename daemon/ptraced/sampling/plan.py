@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ptrace_proto import ptrace_pb2 as pb
 from ptraced.filter import Filter
 from ptraced.layout import RowLayout
 from ptraced.origin import Sampled
@@ -12,6 +13,7 @@ from ptraced.program import StackDepth
 from ptraced.sampling import members as m
 from ptraced.sampling.attr import counts_lost
 from ptraced.sampling.registers import host_registers
+from ptraced.sampling.selector import SampledOptions
 from ptraced.sampling.shape import (
     FORMAT_ID,
     FORMAT_LOST,
@@ -19,7 +21,7 @@ from ptraced.sampling.shape import (
     TOTAL_TIME_RUNNING,
     Shape,
 )
-from ptraced.scope import Scope
+from ptraced.scope import Scope, resolve_scope
 from ptraced.tracefs import EventFormat
 
 
@@ -86,6 +88,17 @@ class SamplingPlan:
             self.stack if self.layout.stack is not None else None,
             self.scope,
         )
+
+
+def event_scope(scope: Scope, options: SampledOptions) -> Scope:
+    """The session's scope for an event: processes and threads of its own stand in their place.
+
+    Raises NotFound for one that is not there.
+    """
+    if not options.pids and not options.tids:
+        return scope
+    own = resolve_scope(pb.Scope(pids=options.pids, tids=options.tids))
+    return replace(scope, pids=own.pids, tids=own.tids, identity=(*scope.identity, *own.identity))
 
 
 def read_format(whole: bool = True) -> int:

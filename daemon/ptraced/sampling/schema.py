@@ -1,0 +1,23 @@
+"""What clients are told about sampled events, beside what they are told of all events."""
+
+from __future__ import annotations
+
+from ptrace_proto import ptrace_pb2 as pb
+from ptraced.origin import Sampled
+from ptraced.sampling.members import MEMBERS
+from ptraced.sampling.plan import read_format
+from ptraced.sampling.registers import host_registers
+
+# Names of FieldInfo.on_request.
+ON_REQUEST = frozenset(member.name for member in MEMBERS if member.on_request)
+
+
+def sample_info(origin: Sampled) -> pb.SampleInfo:
+    """What it takes to read the columns of an event."""
+    registers = host_registers().names
+    return pb.SampleInfo(
+        counter=origin.counter,
+        read_format=read_format(),
+        regs_user=registers,
+        regs_intr=registers,
+    )
