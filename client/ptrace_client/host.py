@@ -132,6 +132,8 @@ class Host:
         )
         self._require(_selected_features(selectors) | _stack_features(request.stacks))
         response = self._call("DescribeEvents", request, pb.DescribeEventsResponse, _WORK_TIMEOUT)
+        # Daemons before the feature took the attribute and gave no stacks.
+        self._require({"stacks": any(schema.stack for schema in response.schemas)})
         return list(response.schemas)
 
     def sessions(self) -> list[pb.SessionInfo]:

@@ -196,6 +196,7 @@ def test_a_template_names_the_options(
     ("selector", "option", "feature", "what"),
     [
         ("sched:sched_wakeup", "-g", "stacks", "stacks"),
+        ("sched:sched_wakeup//stack/", "", "stacks", "stacks"),
         ("kprobe:vfs_read", "", "probes", "probes of functions"),
         ('usdt:a:b@"/x"', "", "probes", "probes of functions"),
         ("profile", "", "sampling", "sampled events"),
