@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,11 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import UNKNOWN_COLUMNS, RowLayout, lay_out
+from ptraced.origin import Sampled
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
 from ptraced.ring_set import RingOptions
+from ptraced.sampling.layout import lay_out_sample
+from ptraced.sampling.plan import SamplingPlan, event_scope
 from ptraced.schema import event_schema
 from ptraced.scope import Scope, resolve_cpus, resolve_scope
 from ptraced.selector import SelectedEvent, resolve
@@ -29,9 +32,9 @@ _FILTERS_BYTES_MAX = 128 << 10
 
 @dataclass(frozen=True, slots=True)
 class PlannedModule:
-    """A module and which schema each of its events has in the session."""
+    """What one source is made from, and which schema each of its events has in the session."""
 
-    plan: ModulePlan
+    plan: ModulePlan | SamplingPlan
     schema_ids: dict[int, int]
 
 
@@ -64,11 +67,8 @@ def plan_session(
             zip(events, layouts, depths, strict=True), 1
         )
     ]
-    plans = [
-        EventPlan(event.format, event.filter, layout, event.origin, depth or StackDepth(0, 0))
-        for event, layout, depth in zip(events, layouts, depths, strict=True)
-    ]
-    modules = _modules(events, plans, scope, headers)
+    chosen = list(zip(events, layouts, depths, strict=True))
+    modules = [*_modules(chosen, scope, headers), *_samplings(chosen, scope)]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     return SessionPlan(schemas, modules, rings, _warnings(request))
 
@@ -80,7 +80,7 @@ def describe(request: pb.DescribeEventsRequest, tracefs: Tracefs) -> list[pb.Eve
     depths = [_stack_depth(request.stacks, event) for event in events]
     return [
         event_schema(
-            number, event, lay_out(event.format, None, depth is not None), True, depth is not None
+            number, event, _layout(event, None, depth is not None), True, depth is not None
         )
         for number, (event, depth) in enumerate(zip(events, depths, strict=True), 1)
     ]
@@ -98,10 +98,8 @@ def _stack_depth(stacks: pb.Stacks, event: SelectedEvent) -> StackDepth | None:
         )
     depth = min(event.max_stack or stacks.max_depth or most, most)
     both = not (stacks.kernel or stacks.user)
-    return StackDepth(
-        depth if stacks.kernel or both else 0,
-        depth if stacks.user or both else 0,
-    )
+    kernel, user = event.options.parts(stacks.kernel or both, stacks.user or both)
+    return StackDepth(depth if kernel else 0, depth if user else 0)
 
 
 def stack_depth_limit() -> int:
@@ -142,42 +140,63 @@ def _layouts(
         for projection in projections
     }
     return [
-        lay_out(
-            event.format,
-            wanted.get(f"{event.format.system}:{event.alias or event.format.name}"),
-            depth is not None,
-        )
+        _layout(event, wanted.get(_name(event)), depth is not None)
         for event, depth in zip(events, depths, strict=True)
     ]
 
 
-def _modules(
-    events: Sequence[SelectedEvent],
-    plans: Sequence[EventPlan],
-    scope: Scope,
-    headers: Path,
-) -> list[PlannedModule]:
-    """Group events into modules: alike ones that are many share one."""
+def _name(event: SelectedEvent) -> str:
+    """What a client calls the event."""
+    name = event.alias or event.format.name
+    return f"{event.format.system}:{name}" if event.format.system else name
+
+
+def _layout(event: SelectedEvent, wanted: Collection[str] | None, stack: bool) -> RowLayout:
+    make = lay_out_sample if isinstance(event.origin, Sampled) else lay_out
+    return make(event.format, wanted, stack)
+
+
+_Chosen = tuple[SelectedEvent, RowLayout, StackDepth | None]
+
+
+def _modules(chosen: Sequence[_Chosen], scope: Scope, headers: Path) -> Iterator[PlannedModule]:
+    """Group events that have programs into modules: alike ones that are many share one."""
     groups: dict[tuple[Scope, bool], list[tuple[int, EventPlan]]] = {}
-    for number, (event, plan) in enumerate(zip(events, plans, strict=True), 1):
+    for number, (event, layout, depth) in enumerate(chosen, 1):
+        if isinstance(event.origin, Sampled):
+            continue
         own = replace(scope, cpus=_event_cpus(event, scope))
+        stack = depth or StackDepth(0, 0)
+        plan = EventPlan(event.format, event.filter, layout, event.origin, stack)
         # Programs that user programs hit may be preempted in the middle, others may not: the
         # room in which they put rows together is not for both.
         groups.setdefault((own, plan.of_file), []).append((number, plan))
-    modules = []
     for (own, _), members in groups.items():
-        step = 1 if len(events) <= _OWN_MODULE_MAX else len(members)
+        step = 1 if len(chosen) <= _OWN_MODULE_MAX else len(members)
         for start in range(0, len(members), step):
             part = members[start : start + step]
             module = tuple(plan for _, plan in part)
             places = dispatched([plan.format for plan in module], headers)
-            modules.append(
-                PlannedModule(
-                    ModulePlan(module, own, places),
-                    {position: number for position, (number, _) in enumerate(part)},
-                )
+            yield PlannedModule(
+                ModulePlan(module, own, places),
+                {position: number for position, (number, _) in enumerate(part)},
             )
-    return modules
+
+
+def _samplings(chosen: Sequence[_Chosen], scope: Scope) -> Iterator[PlannedModule]:
+    """Events that sample have a source each."""
+    for number, (event, layout, depth) in enumerate(chosen, 1):
+        if isinstance(event.origin, Sampled):
+            own = replace(scope, cpus=_event_cpus(event, scope))
+            plan = SamplingPlan(
+                event.format,
+                event.origin,
+                layout,
+                event_scope(own, event.options),
+                event.filter,
+                depth or StackDepth(0, 0),
+            )
+            yield PlannedModule(plan, {0: number})
 
 
 def _event_cpus(event: SelectedEvent, scope: Scope) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced import printfmt
 from ptraced.layout import RowLayout
 from ptraced.origin import Probe, Sampled, Tracepoint
+from ptraced.sampling.schema import ON_REQUEST, sample_info
 from ptraced.selector import SelectedEvent
 from ptraced.tracefs import EventFormat, FormatField
 
@@ -45,6 +46,10 @@ def event_schema(
     )
     if print_format and parsed is not None:
         schema.print_format.CopyFrom(parsed)
+    if isinstance(event.origin, Sampled):
+        schema.sample.CopyFrom(sample_info(event.origin))
+        for info in schema.all_fields:
+            info.on_request = info.name in ON_REQUEST
     return schema
 
 

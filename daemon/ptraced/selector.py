@@ -4,7 +4,8 @@ In place of sys:name stands a probe (probes/selector.py), or an event that sampl
 has options in place of the filter (sampling/selector.py).
 
 A comma or slash in quotes, parentheses, brackets or braces is an ordinary character, and so
-is a comma between two slashes. Every slash has its closing one.
+is a comma between two slashes, and the slash before the length of a breakpoint. Every other
+slash has its closing one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.filter import Filter, check_filter, parse_filter
 from ptraced.origin import Origin, Tracepoint
 from ptraced.probes.selector import KINDS, find_probes
+from ptraced.sampling.breakpoint import is_length
+from ptraced.sampling.selector import SampledOptions, find_sampled, is_sampled
+from ptraced.sampling.selector import names as sampled_names
 from ptraced.tracefs import EventFormat, Tracefs
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -61,6 +65,8 @@ class SelectedEvent:
     cpus: str
     text: str
     origin: Origin = field(default_factory=Tracepoint)
+    # Of events that sample.
+    options: SampledOptions = field(default_factory=SampledOptions)
 
 
 def parse_selectors(text: str) -> list[Selector]:
@@ -103,6 +109,9 @@ def _select(
     most: int,
     pids: Sequence[int],
 ) -> Iterator[SelectedEvent]:
+    if is_sampled(selector.event):
+        yield _sampled(index, selector)
+        return
     attributes = selector.attributes
     found: list[tuple[EventFormat, Origin]]
     if selector.event.partition(":")[0] in KINDS:
@@ -131,6 +140,27 @@ def _select(
             text=selector.text,
             origin=origin,
         )
+
+
+def _sampled(index: int, selector: Selector) -> SelectedEvent:
+    _check_no_strings(selector)
+    attributes = selector.attributes
+    start, end = selector.filter or (len(selector.event), len(selector.event))
+    format, origin, options = find_sampled(
+        selector.event, selector.text[start:end], selector.text, start=start
+    )
+    return SelectedEvent(
+        index=index,
+        format=format,
+        alias=attributes.alias,
+        filter=options.filter,
+        stack=attributes.stack or bool(options.kernel or options.user),
+        max_stack=attributes.max_stack or options.max_stack,
+        cpus=attributes.cpus or options.cpus,
+        text=selector.text,
+        origin=origin,
+        options=options,
+    )
 
 
 def _check_no_strings(selector: Selector) -> None:
@@ -184,7 +214,7 @@ def _unprotected(text: str, start: int, separators: str) -> Iterator[int]:
             expected.append((_CLOSING[char], at))
         elif expected and char == expected[-1][0]:
             expected.pop()
-        elif char in separators and not expected:
+        elif char in separators and not expected and not (char == "/" and is_length(text, at)):
             yield at
     if quote >= 0:
         raise TraceError(
@@ -226,5 +256,5 @@ def _suggestion(event: str, names: Sequence[str]) -> str:
         complete = [name for name in names if name.endswith(f":{event}")]
         if complete:
             return f" (did you mean '{complete[0]}'?)"
-        return nearest(event, names)
+        return nearest(event, [*names, *sampled_names()])
     return nearest(event, names)

@@ -18,6 +18,7 @@ from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
 from ptraced.filter import FILTER_BYTES_MAX
 from ptraced.planner import describe
+from ptraced.sampling.selector import names as sampled_names
 from ptraced.scope import cgroup_root, online_cpus
 from ptraced.session import Caller
 from ptraced.sessions import Sessions, realtime_offset
@@ -116,8 +117,9 @@ class Service:
         for glob in request.globs:
             if len(glob) > _GLOB_MAX:
                 raise TraceError(f"error: a glob of {len(glob)} characters, at most {_GLOB_MAX}")
-        globs = [glob if ":" in glob else f"{glob}:*" for glob in request.globs]
-        names = self._tracefs.names()
+        # The name of a system alone means all of it; events that sample have none.
+        globs = [form for glob in request.globs for form in (glob, f"{glob}:*")]
+        names = sorted([*self._tracefs.names(), *sampled_names()])
         if globs:
             names = [
                 name for name in names if any(fnmatch.fnmatchcase(name, glob) for glob in globs)
