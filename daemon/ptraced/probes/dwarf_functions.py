@@ -34,8 +34,8 @@ from ptraced.probes.user_places import RETURNED, Place
 
 # All debug sections together, uncompressed; larger ones are not read.
 _DEBUG_BYTES_MAX = 256 << 20
-# Of compilation units that are parsed for one question: a few seconds.
-_PARSED_BYTES_MAX = 8 << 20
+# Of compilation units that are parsed for one question, 0.7 s each MiB.
+_PARSED_BYTES_MAX = 4 << 20
 # Later ones are left out; records of probes are small.
 _ARGUMENTS_MAX = 16
 _SCOPES = ("DW_TAG_namespace", "DW_TAG_module", "DW_TAG_structure_type", "DW_TAG_class_type")

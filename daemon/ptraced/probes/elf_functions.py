@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import translate
@@ -12,15 +13,14 @@ from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.probes import elf_instructions, elf_refusals
 from ptraced.probes.elf_answer import Refused
 from ptraced.probes.elf_image import Image
-from ptraced.probes.elf_names import compact, spellings
-from ptraced.probes.elf_symbols import IFUNC, Symbol, functions, read_symbols
+from ptraced.probes.elf_names import compact, last_word, plain, spellings
+from ptraced.probes.elf_symbols import IFUNC, MANGLED, Symbol, functions, read_symbols
 from ptraced.probes.elf_unwind import UnwindTable
 from ptraced.symbols.demangle import Demangler
 
 _GLOB = re.compile(r"[*?[]")
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _OFFSET = re.compile(r"(?P<name>.+)\+(?P<offset>0[xX][0-9a-fA-F]{1,16}|[0-9]{1,18})", re.DOTALL)
-_MANGLED = ("_Z", "_R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Functions:
         if _GLOB.search(target):
             return self._matching(target, most)
         raise elf_refusals.unknown(
-            self.image, split["name"] if split else target, self.symbols, self.known
+            self.image, split["name"] if split else target, self.symbols, self.known, self._demangle
         )
 
     def _named(self, name: str) -> list[Symbol]:
@@ -84,12 +84,8 @@ class Functions:
 
     def _mangled(self, name: str) -> Iterable[Symbol]:
         """Symbols that may be a C++ or Rust function: those with its last word in them."""
-        word = re.split(r"[^\w~]+", name.partition("(")[0].rstrip())[-1].lstrip("~")
-        return (
-            symbol
-            for symbol in self.known
-            if symbol.name.startswith(_MANGLED) and word in symbol.name
-        )
+        word = last_word(name)
+        return (s for s in self.known if s.name.startswith(MANGLED) and word in s.name)
 
     def _one(self, found: list[Symbol], name: str) -> Symbol:
         if len(found) > 1:
@@ -166,7 +162,7 @@ class Functions:
                 continue
             if not (
                 matches(symbol.name)
-                or (demangled and symbol.name.startswith(_MANGLED) and self._spelt(matches, symbol))
+                or (demangled and symbol.name.startswith(MANGLED) and self._spelt(matches, symbol))
             ):
                 continue
             underscores = len(symbol.name) - len(symbol.name.lstrip("_"))
@@ -184,10 +180,20 @@ class Functions:
                 f"'{printable(glob)}' matches {len(by_address)} functions of "
                 f"'{self.image.shown}', at most {most} may be selected",
             )
-        return sorted(
-            (_function(symbol.name, symbol) for _, symbol in by_address.values()),
-            key=lambda function: (function.name, function.start),
-        )
+        return self._with_names([symbol for _, symbol in by_address.values()])
+
+    def _with_names(self, symbols: list[Symbol]) -> list[Function]:
+        """Functions by C++ and Rust names where each is another's, sorted by name."""
+        names = [
+            plain(self._demangle(symbol.name)) if symbol.name.startswith(MANGLED) else symbol.name
+            for symbol in symbols
+        ]
+        count = Counter(names)
+        found = [
+            _function(name if count[name] == 1 and name.isprintable() else symbol.name, symbol)
+            for name, symbol in zip(names, symbols, strict=True)
+        ]
+        return sorted(found, key=lambda function: (function.name, function.start))
 
 
 def _function(name: str, symbol: Symbol, inside: int = 0) -> Function:

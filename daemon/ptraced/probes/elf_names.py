@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _NOT_ARGUMENTS = ("(anonymous namespace)", "operator()")
 
 
@@ -24,6 +26,27 @@ def spellings(demangled: str) -> set[str]:
 
 def compact(name: str) -> str:
     return "".join(name.split())
+
+
+def plain(demangled: str) -> str:
+    """A demangled name without arguments and result.
+
+    >>> plain("int ns::twice<int>(int)")
+    'ns::twice<int>'
+    """
+    return demangled[slice(*_name_span(demangled))]
+
+
+def last_word(name: str) -> str:
+    """The function's own name, which stands in its mangled name too; "" of operators.
+
+    >>> last_word("ns::Shape::~Shape()")
+    'Shape'
+    """
+    if "operator" in name:
+        return ""
+    bare = plain(name)
+    return re.split(r"\W+", bare[: _opening(bare)] if bare.endswith(">") else bare)[-1]
 
 
 def _name_span(demangled: str) -> tuple[int, int]:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ptraced.diagnostics import nearest, printable
 from ptraced.errors import NotFound, TraceError
 from ptraced.probes.elf_answer import Refused
 from ptraced.probes.elf_image import Image
-from ptraced.probes.elf_symbols import FUNC, IFUNC, OBJECT, Symbol
+from ptraced.probes.elf_names import last_word, plain
+from ptraced.probes.elf_symbols import FUNC, IFUNC, MANGLED, OBJECT, Symbol
 
 _LISTED = 6
 # Names that are compared with a misspelt one; each takes 10 us.
 _COMPARED = 5000
+_DEMANGLED = 2000
 _LENGTHS_APART = 3
 
 
-def unknown(image: Image, name: str, symbols: Sequence[Symbol], known: Sequence[Symbol]) -> Refused:
+def unknown(
+    image: Image,
+    name: str,
+    symbols: Sequence[Symbol],
+    known: Sequence[Symbol],
+    demangle: Callable[[str], str],
+) -> Refused:
     """No function is called `name`."""
     shown = f"'{printable(name)}'"
     file = f"'{image.shown}'"
@@ -40,7 +48,10 @@ def unknown(image: Image, name: str, symbols: Sequence[Symbol], known: Sequence[
         return Refused(
             NotFound, f"the compiler has left of {shown} in {file} only parts or copies: {parts}"
         )
-    return Refused(NotFound, f"no function {shown} in {file}{_advice(image, name, known)}")
+    advice = nearest(name, _demangled(name, known, demangle)) if "::" in name else ""
+    return Refused(
+        NotFound, f"no function {shown} in {file}{advice or _advice(image, name, known)}"
+    )
 
 
 def ambiguous(
@@ -73,6 +84,14 @@ def _similar(name: str, known: Sequence[Symbol]) -> list[str]:
         and (symbol.name.lstrip("_")[:1] == bare or len(known) < _COMPARED)
     }
     return sorted(names)[:_COMPARED]
+
+
+def _demangled(name: str, known: Sequence[Symbol], demangle: Callable[[str], str]) -> Iterable[str]:
+    """Names of C++ and Rust functions: of those with the same last word, if there are any."""
+    word = last_word(name)
+    mangled = [symbol.name for symbol in known if symbol.name.startswith(MANGLED)]
+    alike = [name for name in mangled if word in name] or mangled
+    return (plain(demangle(name)) for name in alike[:_DEMANGLED])
 
 
 def _libraries(image: Image) -> str:

@@ -18,6 +18,8 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 # Those of the largest browsers; each takes half a microsecond.
 _SYMBOLS_MAX = 4_000_000
 _NAME_MAX = 4096
+# How C++ and Rust names start.
+MANGLED = ("_Z", "_R")
 NOTYPE, OBJECT, FUNC, IFUNC = 0, 1, 2, 10
 _LOCAL = 0
 _UNDEFINED = 0

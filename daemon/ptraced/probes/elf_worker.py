@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import traceback
 from typing import Any, BinaryIO
 
 from ptraced.errors import TraceError
@@ -41,7 +42,9 @@ def answer(stream: BinaryIO, question: dict[str, Any]) -> dict[str, Any]:
     except Refused as refused:
         return refusal_to_json(refused)
     except Exception as error:
-        # Whatever damaged data leads to, in whichever library.
+        # Whatever damaged data leads to, in whichever library; or a bug, for the daemon's log.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        print(f"{shown}: {error!r} in {place.filename}:{place.lineno}", file=sys.stderr)
         message = f"'{shown}' is damaged: {type(error).__name__}"
         return refusal_to_json(Refused(TraceError, message, "path"))
 

@@ -33,7 +33,8 @@ _REASONS = {
     errno.EOPNOTSUPP: "the instruction there cannot be probed",
     _ENOTSUPP: "the instruction there cannot be probed",
     errno.ENOENT: "this kernel has no uprobes (CONFIG_UPROBE_EVENTS is off)",
-    errno.EACCES: "the daemon lacks CAP_PERFMON",
+    errno.EACCES: "it wants CAP_PERFMON for this and, where it cannot link programs to files "
+    "(before Linux 6.6), maybe CAP_SYS_ADMIN",
     errno.EPERM: "it is locked down (CONFIG_SECURITY_LOCKDOWN_LSM, mode confidentiality), "
     "or the daemon lacks CAP_PERFMON",
     errno.ENOMEM: "it has no memory left for more probes",
