@@ -76,7 +76,12 @@ static __always_inline u32 copy_user_text(u64 from, u8 *row, u32 base, u32 colum
 {
 	long length = bpf_probe_read_user_str(row + end, most + 1, (void *)from);
 
-	if (length <= 0) {
+	if (length == 0) {
+		// An empty text, before "maccess: fix strncpy_from_user_nofault() empty string
+		// handling".
+		row[end] = 0;
+		length = 1;
+	} else if (length < 0) {
 		// As the kernel's own probes have it.
 		__builtin_memcpy(row + end, "(fault)", 8);
 		length = 8;

@@ -107,7 +107,10 @@ class ModulePlan:
                 event.format.id,
                 event.origin,
                 event.filter.canonical if event.filter else "",
-                tuple((column.name, column.kind) for column in event.layout.columns),
+                tuple(
+                    (column.name, column.kind, column.field.pointed if column.field else 0)
+                    for column in event.layout.columns
+                ),
                 event.stack,
             )
             for event in self.events
