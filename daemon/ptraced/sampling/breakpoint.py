@@ -14,7 +14,8 @@ _SPEC = re.compile(
 )
 # A slash before a length, and what stands before that slash.
 _LENGTH = re.compile(r"/[0-9]+(?::[a-z]*)?(?=[\s/,]|$)")
-_BEFORE_LENGTH = re.compile(r"(?:^|,)\s*(?:breakpoint\s*/[^/,]*|mem:[^/,\s]+)$")
+_BEFORE_LENGTH = re.compile(r"(?:^|,)\s*(?:breakpoint\s*/[^/]*|mem:[^/,\s]+)$")
+_BEFORE_LENGTH_MAX = 256
 # HW_BREAKPOINT_* in include/uapi/linux/hw_breakpoint.h.
 _BITS = {"r": 1, "w": 2, "x": 4}
 _WRITE, _READ_WRITE, _EXECUTE = 2, 3, 4
@@ -52,7 +53,9 @@ def is_length(text: str, at: int) -> bool:
     >>> is_length("breakpoint/0x1000/8:w/", 17)
     True
     """
-    return bool(_LENGTH.match(text, at) and _BEFORE_LENGTH.search(text[:at]))
+    return bool(
+        _LENGTH.match(text, at) and _BEFORE_LENGTH.search(text, max(0, at - _BEFORE_LENGTH_MAX), at)
+    )
 
 
 def parse_breakpoint(spec: str, length: int, access: str) -> Breakpoint:
