@@ -321,10 +321,10 @@ def test_chains_are_columns_where_there_are_stacks() -> None:
 
 
 def test_members_of_samples_without_columns_are_those_of_all() -> None:
-    reads = Reads(frozenset(["pid", "tid", "time", "cpu", "_realtime", "ip", "prio", "_event"]))
-    assert columns(reads, SAMPLES) == {"_pid", "_tid", "_time", "ip"}
+    reads = Reads(frozenset(["pid", "tid", "time", "cpu", "_realtime", "ip", "prio", "_comm"]))
+    assert columns(reads, SAMPLES) == {"_pid", "_tid", "_time", "ip", "_comm"}
     own = make_sample_schema(members=[(name, UNSIGNED, 8) for name in ("pid", "time", "cpu")])
-    assert columns(reads, own) == {"_tid", "_time", "pid", "time", "cpu"}
+    assert columns(reads, own) == {"_tid", "_time", "_comm", "pid", "time", "cpu"}
 
 
 def test_what_is_asked_for() -> None:

@@ -13,6 +13,7 @@ from struct import pack
 
 import grpc
 import pytest
+from event_samples import make_sample_schema
 
 from fakeserver import FakeDaemon, RefusalError
 from ptrace_client.arguments import split_arguments
@@ -132,6 +133,13 @@ class TestRequest:
         assert project([SCHEMA, other], ["pid", "_realtime", "_cpu"]) == [
             pb.Projection(event="sched:sched_wakeup", fields=["_time", "pid"]),
             pb.Projection(event="irq:x", fields=["_time"]),
+        ]
+
+    def test_projection_to_members_of_samples(self) -> None:
+        sampled = make_sample_schema(on_request=[("regs_user", pb.FIELD_KIND_REGS, 8)])
+        assert project([SCHEMA, sampled], ["pid", "regs_user", "callchain"]) == [
+            pb.Projection(event="sched:sched_wakeup", fields=["pid"]),
+            pb.Projection(event="profile", fields=["_pid", "callchain", "regs_user"]),
         ]
 
     def test_projection_to_an_unknown_field(self) -> None:

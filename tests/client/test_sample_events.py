@@ -24,7 +24,9 @@ from event_samples import (
     make_stack,
 )
 
+from ptrace_client.batch import BatchDecoder
 from ptrace_client.event_decoder import EventDecoder
+from ptrace_client.losses import Gap
 from ptrace_client.printing import local_time
 from ptrace_client.stacks import StackTable
 from ptrace_proto import ptrace_pb2 as pb
@@ -137,6 +139,18 @@ class TestKeys:
                 "it: run with --all-fields"
             )
 
+    def test_batches_have_the_same_names(self) -> None:
+        schema = make_sample_schema()
+        batch = make_batch(schema, ROW, ROW, cpu=3)
+        array = BatchDecoder(schema, REALTIME_OFFSET).decode(batch, Gap())
+        names = ("pid", "tid", "time", "cpu", "_cpu", "_realtime", "ip", "period")
+        assert [array[name].tolist() for name in names] == [
+            [value] * 2 for value in (sampled(schema)[name] for name in names)
+        ]
+        for name in ("_period", "common_type", "common_pid"):
+            with pytest.raises(ValueError, match=f"^no field of name {name}$"):
+                array[name]
+
 
 class TestStructures:
     @pytest.fixture
@@ -165,6 +179,11 @@ class TestStructures:
         assert event.stack_user == b"\1\2"
         event.regs_user["ax"] = 9
         assert event.regs_user["ax"] == 5
+
+    def test_have_registers_of_their_own(self, schema: pb.EventSchema) -> None:
+        data = struct.pack("<2Q", 2, 8)
+        event = sampled(schema, regs_user=data, regs_intr=data)
+        assert (event.regs_user, event.regs_intr) == ({"abi": 2, "ax": 8}, {"abi": 2, "sp": 8})
 
     def test_count_where_events_are_compared(self, schema: pb.EventSchema) -> None:
         values = {"regs_user": struct.pack("<3Q", 2, 5, 6)}

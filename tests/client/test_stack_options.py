@@ -182,11 +182,22 @@ def test_trace_prints_chains(
     assert list(described.scope.pids) == [41]
 
 
+@pytest.mark.parametrize("command", ["trace", "template"])
+def test_without_stacks_there_is_nothing_to_narrow(
+    daemon: FakeDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    daemon.schemas = [make_schema()]
+    place = ["--socket", str(tmp_path / "ptraced.sock")]
+    assert execute([command, "-e", "sched:sched_wakeup", "--max-stack", "5", *place]) == 2
+    assert capsys.readouterr().err == "error: --max-stack: no event has stacks; -g captures them\n"
+
+
 def test_a_template_names_the_options(
     daemon: FakeDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--socket", str(tmp_path / "ptraced.sock")]
     assert execute(["template", "-e", "sched:sched_wakeup", "-g", *place]) == 0
+    assert daemon.seen["DescribeEvents"][0].stacks == pb.Stacks(kernel=True, user=True)
     printed = capsys.readouterr().out
     assert printed.startswith("# ptrace-client run -e sched:sched_wakeup -g\n#\n")
     assert "    _callchain : list\n" in printed
