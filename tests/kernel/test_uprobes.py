@@ -465,3 +465,18 @@ def test_a_daemon_that_is_not_root(
         "to look into it the daemon needs CAP_SYS_PTRACE\n"
         f'  uprobe:narrow@"{path}"\n                 {"^".ljust(len(str(path)), "~")}'
     )
+
+
+@pytest.mark.parametrize("optimization", ["-O0", "-O2"])
+def test_the_odder_ways_of_passing_arguments(
+    host: Host, tmp_path: Path, waiting: Callable[..., Waiting], optimization: str
+) -> None:
+    # GIVEN functions whose last argument is 77, or 78 where it comes on the stack
+    program = compiled("conventions.c", tmp_path / "conventions", "-g", optimization)
+
+    found = traced(host, f'uprobe:odd_*@"{program}"', waiting(program).go)
+
+    on_stack = {"uprobe:odd_longs", "uprobe:odd_stack", "uprobe:odd_stack_aligned"}
+    last = {event["_event"]: event.get("last") for event in found}
+    assert len(last) == 22
+    assert last == {name: 78 if name in on_stack else 77 for name in last}
