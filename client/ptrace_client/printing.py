@@ -87,10 +87,11 @@ def chain_lines(frames: Iterable[Mapping[str, object]]) -> list[str]:
     """
     lines = []
     for frame in frames:
-        symbol = str(frame["symbol"] or "Unknown")
+        symbol, dso = (str(frame[name] or "Unknown") for name in ("symbol", "dso"))
         offset = f"+{frame['offset']:#x}" if symbol != "Unknown" else ""
-        lines.append(f"    {frame['addr']:016x} {symbol}{offset} ({frame['dso'] or 'Unknown'})")
-    return lines
+        lines.append(f"    {frame['addr']:016x} {symbol}{offset} ({dso})")
+    # Whoever is traced chooses these names: they stay on their lines.
+    return [it if it.isprintable() else terminal_safe(it).replace("\n", "\\x0a") for it in lines]
 
 
 def event_lines(

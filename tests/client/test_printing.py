@@ -411,6 +411,11 @@ def test_chain_lines() -> None:
     ]
 
 
+def test_names_in_chains_stay_on_their_lines() -> None:
+    frame = {"addr": 1, "symbol": "f\x1b[2J\n", "offset": 2, "kernel": False, "dso": "/é\n"}
+    assert chain_lines([frame]) == ["    0000000000000001 f\\x1b[2J\\x0a+0x2 (/é\\x0a)"]
+
+
 def test_terminal_safe_lets_no_control_character_pass() -> None:
     assert terminal_safe("a\x1b[2J\r\x07\x7f\x9b\udcff") == "a\\x1b[2J\\x0d\\x07\\x7f\\x9b\\xff"
     assert terminal_safe("tab\tline\nö") == "tab\tline\nö"
