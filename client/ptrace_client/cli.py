@@ -18,6 +18,7 @@ from ptrace_client.errors import ClientError
 COMMANDS: Final = {
     "run": "Run a handler script on live events.",
     "trace": "Print live events, without a script.",
+    "examples": "List ready analyses, or print one.",
     "list": "List the events of the host.",
     "template": "Write a script to start from.",
     "status": "Show who you are to the daemon, and what it can do.",

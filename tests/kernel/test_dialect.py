@@ -13,8 +13,6 @@ from commandline import Ended, run_script, wait_for_session
 from processes import Calls, Daemon
 from streams import GETPPID
 
-from unprivileged import PROJECT
-
 EXIT = "syscalls:sys_exit_getppid"
 Trace = Callable[..., Ended]
 
@@ -282,23 +280,3 @@ def test_a_batch_handler_gets_arrays(trace: Trace, calls: Callable[..., Calls]) 
         *("-e", GETPPID),
     )
     assert ended == Ended(0, "50000\n", "")
-
-
-def test_the_example_makes_a_histogram_of_a_million_events(
-    daemon: Daemon, calls: Callable[..., Calls]
-) -> None:
-    program = calls(1_000_000, 1)
-    script = PROJECT / "examples/histogram.py"
-    options = ("-q", "-e", "raw_syscalls:sys_enter", "-p", str(program.pid))
-    with run_script(daemon, script, *options) as running, daemon.connect() as host:
-        wait_for_session(host, "histogram.py", running)
-        program.make()
-        program.end()
-        ended = running.end()
-    assert (ended.status, ended.err) == (0, "")
-    head, *lines = ended.out.splitlines()
-    assert re.fullmatch(r"\d+ system calls, 0 lost", head)
-    # getppid; the program also reads, writes and ends.
-    assert lines[0].split() == ["110", "1000000"]
-    counts = [int(line.split()[1]) for line in lines]
-    assert sum(counts) == int(head.split()[0]) > 1_000_000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,27 +17,14 @@ from commandline import (
 from leftovers import children_of, wait_until
 from processes import Daemon
 from streams import GETPPID
+from users import AS_NOBODY, DAEMON_UID, SMALLER_BUFFER, start_daemon
 
 from ptrace_proto import ptrace_pb2 as pb
-from unprivileged import DAEMON_CAPABILITIES, NOBODY, PROJECT, as_user
+from unprivileged import NOBODY, as_user
 
-DAEMON_UID = 65533
-AS_NOBODY = tuple(as_user([]))
-AS_DAEMON = tuple(as_user([], DAEMON_UID, DAEMON_CAPABILITIES))
 # CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH: include/uapi/linux/capability.h.
 CAPABILITIES = f"{1 << 39 | 1 << 38 | 1 << 2:016x}"
-SMALLER_BUFFER = re.compile(
-    r"warning: the kernel buffer has (\d+) pages per CPU instead of (\d+): "
-    r"the daemon may lock no more memory \(LimitMEMLOCK=\)\n"
-)
 SCRIPT = "def __sample__(event):\n    pass\n"
-
-
-def start_daemon(folder: Path, *prefix: str) -> Daemon:
-    own = folder / "daemon"
-    own.mkdir()
-    os.chown(own, DAEMON_UID, DAEMON_UID)
-    return Daemon(own, prefix=(*prefix, *AS_DAEMON))
 
 
 @pytest.fixture(scope="module")
@@ -75,26 +60,6 @@ def test_the_daemon_and_its_processes_have_three_capabilities_and_no_root(daemon
         assert set(status["Gid"].split()) == {str(DAEMON_UID)}
         held = {status[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")}
         assert held == {CAPABILITIES}
-
-
-def test_nobody_measures_the_schedulers_latency(daemon: Daemon) -> None:
-    script = PROJECT / "examples/latency.py"
-    options = ("-e", "sched:sched_wakeup,sched:sched_switch", "-i", "1000", "--duration", "3")
-    ended = ptrace_client("run", "--socket", daemon.socket, *options, script, prefix=AS_NOBODY)
-
-    assert SMALLER_BUFFER.sub("", ended.err) == ""
-    assert ended.status == 0
-    loaded, *lines = ended.out.splitlines()
-    assert loaded == f"Loaded module: {script}"
-    seconds = [line for line in lines if "wake-ups" in line]
-    for line in seconds:
-        assert re.fullmatch(r" *\d+ wake-ups   p50 +\d+\.\d   p99 +\d+\.\d   max +\d+\.\d us", line)
-    histogram = lines[len(seconds) :]
-    for line in histogram:
-        assert re.fullmatch(r" +\d+ us +\d+ \|#*", line)
-    # The histogram has every wake-up that the lines tell of.
-    counted = sum(int(line.split()[2]) for line in histogram)
-    assert counted == sum(int(line.split()[0]) for line in seconds) > 0
 
 
 def test_buffers_are_smaller_where_no_more_memory_may_be_locked(folder: Path) -> None:

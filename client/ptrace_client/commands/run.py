@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ptrace_client.analyses import find_analysis
 from ptrace_client.arguments import split_arguments
 from ptrace_client.commands.template import print_template
 from ptrace_client.embedded import open_host
@@ -34,8 +35,15 @@ class RunCommand(click.Command):
     """A command whose options may also stand behind the script."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse what is run's own; all the rest is the script and its arguments."""
+        """Parse what is run's own; all the rest is the script and its arguments.
+
+        The first line of an example has the defaults for what is not given.
+        """
         own, script = split_arguments(args, self.get_params(ctx))
+        if script and script[0].startswith("@"):
+            example = find_analysis(script[0])
+            script[0] = str(example.path)
+            ctx.default_map, _, _ = self.make_parser(ctx).parse_args(example.options)
         return super().parse_args(ctx, [*own, "--", *script])
 
 
@@ -45,7 +53,8 @@ def declare() -> click.Command:
         "run",
         callback=run,
         help="Run the handler script MODULE (a file, or a module's name) on live events. "
-        "`help` in its place prints a template. Behind `--` all arguments are the script's.",
+        "@NAME is an example, with options of its own for what is not given. `help` in its place "
+        "prints a template. Behind `--` all arguments are the script's.",
         params=[
             *selection_options(),
             click.Option(
