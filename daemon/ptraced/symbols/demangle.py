@@ -118,7 +118,6 @@ def _read(fd: int, size: int, patience: float) -> bytes:
 
 def _start_child() -> tuple[int, int, int]:
     """A process that answers, and the descriptors to ask it and to hear it."""
-    # The child closes these; they must not pass to other programs.
     child_in, questions = os.pipe()
     answers, child_out = os.pipe()
     pid = os.fork()
@@ -127,13 +126,20 @@ def _start_child() -> tuple[int, int, int]:
         os.close(child_out)
         return pid, questions, answers
     try:
-        os.close(questions)
-        os.close(answers)
+        _close_all_but(child_in, child_out)
         _limit_memory()
         _serve(child_in, child_out)
     except BaseException:
         os._exit(1)
     os._exit(0)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Close what was open when the child was forked, but for standard error."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in (2, *kept):
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
 
 def _limit_memory() -> None:

@@ -177,11 +177,13 @@ def _is_mapped_one(data: FileData, identity: tuple[int, int] | None) -> bool:
     if status.st_ino != identity[1] or not data.size:
         return False
     # Btrfs and overlayfs show another device in stat(2) than in mappings: map it and look.
-    with mmap.mmap(data.fd, 1, prot=mmap.PROT_READ | mmap.PROT_EXEC, flags=mmap.MAP_PRIVATE) as own:
+    with mmap.mmap(
+        data.fd, 1, prot=mmap.PROT_READ | mmap.PROT_WRITE, flags=mmap.MAP_PRIVATE
+    ) as own:
         at = ctypes.addressof(ctypes.c_char.from_buffer(own))
         return any(
             mapped.start <= at < mapped.end and mapped.identity == identity
-            for mapped in proc.executable_memory(os.getpid())
+            for mapped in proc.memory(os.getpid())
         )
 
 

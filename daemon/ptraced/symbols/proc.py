@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 # Bytes of a file in /proc that are read at most.
 _READ_MAX = 64 << 20
-_LINE = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)")
+_LINE = re.compile(
+    rb"([0-9a-f]+)-([0-9a-f]+) (....) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)"
+)
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Mapped(NamedTuple):
-    """A line of /proc/PID/maps, of executable memory."""
+    """A line of /proc/PID/maps."""
 
     start: int
     end: int
@@ -43,20 +45,26 @@ def read(path: str) -> bytes:
 
 
 def executable_memory(pid: int) -> list[Mapped]:
-    """The executable mappings of a process.
+    """The mappings of a process that it may run code in; see memory()."""
+    return memory(pid, rb"..x.")
 
-    Needs CAP_PERFMON; before kernel commit 45fb0ce26dd0 CAP_SYS_PTRACE where the process
-    is another user's.
+
+def memory(pid: int, permissions: bytes = rb"....") -> list[Mapped]:
+    """The mappings of a process whose permissions, such as "r-xp", match a regular expression.
+
+    Needs CAP_PERFMON; before the kernel's commit "mm,procfs: allow read-only remote mm access
+    under CAP_PERFMON" CAP_SYS_PTRACE, where the process is another user's.
     """
     found = []
+    wanted = re.compile(permissions)
     for line in read(f"/proc/{pid}/maps").split(b"\n"):
         match = _LINE.fullmatch(line)
-        if match:
-            start, end, offset, major, minor = (int(match[group], 16) for group in range(1, 6))
-            inode = int(match[6])
+        if match and wanted.fullmatch(match[3]):
+            start, end, offset, major, minor = (int(match[g], 16) for g in (1, 2, 4, 5, 6))
+            inode = int(match[7])
             identity = (os.makedev(major, minor), inode) if inode else None
             # The kernel writes a newline in a path as "\012", and nothing else of it that way.
-            path = os.fsdecode(match[7].replace(b"\\012", b"\n"))
+            path = os.fsdecode(match[8].replace(b"\\012", b"\n"))
             found.append(Mapped(start, end, offset, identity, path))
     return found
 
