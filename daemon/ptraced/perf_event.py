@@ -30,11 +30,9 @@ _FLAG_SAMPLE_ID_ALL = 1 << 18
 _FLAG_MMAP2 = 1 << 23
 _FLAG_COMM_EXEC = 1 << 24
 _FLAG_USE_CLOCKID = 1 << 25
-_FLAG_BUILD_ID = 1 << 34
 _TASK_FLAGS = (
     _FLAG_MMAP
     | _FLAG_MMAP2
-    | _FLAG_BUILD_ID
     | _FLAG_COMM
     | _FLAG_COMM_EXEC
     | _FLAG_TASK
@@ -168,9 +166,11 @@ def output_attr(watermark: int) -> bytes:
 
 
 def task_attr(watermark: int) -> bytes:
-    """The event whose ring tells of tasks: PERF_RECORD_MMAP2 (with build ids), COMM, FORK, EXIT.
+    """The event whose ring tells of tasks: PERF_RECORD_MMAP2, COMM, FORK, EXIT.
 
-    Each record ends with pid and tid, u32, and the time (CLOCK_MONOTONIC, ns), u64.
+    Each record ends with pid and tid, u32, and the time (CLOCK_MONOTONIC, ns), u64. It does not
+    ask for build ids: the kernel would call what it tells to others build ids, too, as
+    perf_event_mmap_output() leaves the mark in the record for the next event.
     """
     return _attr(
         _TYPE_SOFTWARE,
