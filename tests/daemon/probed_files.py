@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,4 @@ def record(kind: str, target: str, path: Path) -> list[str]:
     """The statements of C that fill the record at the one probe's one place."""
     ((_, probe),) = find(kind, target, path)
     (site,) = probe.sites
-    return (
-        site.record.replace("; {", ";\n{").replace("; r", ";\nr").replace("} r", "}\nr").split("\n")
-    )
+    return re.findall(r"{[^}]*}|[^{}; ][^{};]*;", site.record)

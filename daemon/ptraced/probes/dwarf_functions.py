@@ -14,19 +14,17 @@ from elftools.dwarf.ranges import BaseAddressEntry
 from elftools.elf.elffile import ELFFile
 
 from ptraced.probes.dwarf_arguments import Convention, place_of
-from ptraced.probes.dwarf_locations import Entry, Locations
-from ptraced.probes.dwarf_types import (
+from ptraced.probes.dwarf_dies import (
     LANGUAGES,
     RUST,
-    Passed,
-    Scalar,
     UnknownType,
     attribute,
-    describe,
     language,
     name_of,
     type_of,
 )
+from ptraced.probes.dwarf_locations import Entry, Locations
+from ptraced.probes.dwarf_types import Passed, Scalar, describe
 from ptraced.probes.elf_answer import Argument
 from ptraced.probes.elf_functions import Function
 from ptraced.probes.elf_image import Image
@@ -95,7 +93,7 @@ class DebugInformation:
         if isinstance(result, Passed):
             if spoken == RUST and result.size:
                 return None
-            if result.words is None or result.size > 16:
+            if result.words is None or result.by_address:
                 convention.returns_in_memory()
         free = bool(attribute(die, "DW_AT_external")) or not function.local
         assert self._dwarf is not None
