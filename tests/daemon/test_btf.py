@@ -168,3 +168,28 @@ def test_what_is_no_btf_of_this_machine_is_told(vmlinux: Path, content: bytes) -
     assert str(caught.value) == (
         f"error: cannot read the kernel's BTF in {vmlinux}: not BTF of this machine's byte order"
     )
+
+
+def test_a_blob_that_ends_early_is_told_wherever_it_ends(vmlinux: Path) -> None:
+    whole = blob(*BEFORE, structure("task", {"pid": 32, "flags": 256}))
+    for end in range(len(whole)):
+        vmlinux.write_bytes(whole[:end])
+        reason = "truncated BTF" if end >= 24 else "not BTF of this machine's byte order"
+        for ask in (lambda: btf.member_offset("task", "pid"), lambda: btf.function_id("run")):
+            with pytest.raises(Unavailable) as caught:
+                ask()
+            assert str(caught.value) == (
+                f"error: cannot read the kernel's BTF in {vmlinux}: {reason}"
+            )
+
+
+def test_types_that_reach_beyond_their_section_are_told(vmlinux: Path) -> None:
+    whole = bytearray(blob(INT, structure("task", {"pid": 32})))
+    # Says that the structure has more members than there are.
+    struct.pack_into("<I", whole, 24 + len(INT) + 4, STRUCT << 24 | 0xFFFF)
+    vmlinux.write_bytes(whole)
+
+    with pytest.raises(Unavailable) as caught:
+        btf.member_offset("task", "flags")
+
+    assert str(caught.value) == f"error: cannot read the kernel's BTF in {vmlinux}: truncated BTF"

@@ -27,7 +27,9 @@ _EXAMPLES = {
     "uretprobe": 'uretprobe:malloc@"/lib/x86_64-linux-gnu/libc.so.6"',
     "usdt": 'usdt:libc:setjmp@"/lib/x86_64-linux-gnu/libc.so.6"',
 }
-_QUOTED_FILE = re.compile(r"(?P<target>.*)@\s*(?P<quote>[\"'])(?P<path>[^\"']*)(?P=quote)\s*")
+_QUOTED_FILE = re.compile(
+    r"(?P<target>.*)@\s*(?P<quote>[\"'])(?P<path>(?:(?!(?P=quote)).)*)(?P=quote)\s*"
+)
 _PLAIN_FILE = re.compile(r"(?P<target>.*)@(?P<path>[^@\"']*)")
 
 
