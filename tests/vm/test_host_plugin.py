@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vm import host_plugin
+
 TESTS = Path(__file__).resolve().parent.parent
 
 # A machine that is this host: it has kprobes, and a host that has not asks it.
@@ -159,3 +161,13 @@ def test_no_machine_is_a_failure(tmp_path: Path) -> None:
     assert "no machine: get one\n" in printed
     assert "1 failed" in summary(printed)[-1]
     assert status == pytest.ExitCode.TESTS_FAILED
+
+
+def test_what_is_selected_is_there() -> None:
+    lost = []
+    for entry in host_plugin.selected():
+        file, _, function = entry.partition("::")
+        path = TESTS.parent / file
+        if not path.exists() or (f"def {function}(" not in path.read_text() and function):
+            lost.append(entry)
+    assert lost == []
