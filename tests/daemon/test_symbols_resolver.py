@@ -154,23 +154,25 @@ def test_a_file_without_a_build_id_is_told_by_its_inode(tmp_path: Path, resolver
         assert frames(resolver.stack(1, pid, 150, [], [address]))[0][0] == known
 
 
-def test_memory_that_stat_calls_otherwise_is_compared_by_mapping_it(
-    program: Path, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_stat_calls_otherwise_is_told_by_mapping_it(
+    program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Btrfs and overlayfs give stat(2) another device than /proc/PID/maps."""
+    """Btrfs and overlayfs give stat(2) another device or inode than /proc/PID/maps."""
+    with running(program) as (pid, _, _, _):
+        memory = proc.executable_memory(pid)
+    (identity,) = {mapped.identity for mapped in memory if mapped.path == str(program)}
+    assert identity is not None
     file = images.open_regular(str(program))
-    status = os.fstat(file.fd)
-    identity = (status.st_dev, status.st_ino)
     assert images._is_mapped_one(file, identity)
 
     class Status:
-        st_dev, st_ino, st_size = status.st_dev + 1, status.st_ino, status.st_size
+        st_dev, st_ino, st_size = identity[0] + 1, identity[1] + 1, file.size
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fstat", lambda fd: Status)
         assert images._is_mapped_one(file, identity)
-        assert not images._is_mapped_one(file, (status.st_dev + 2, status.st_ino))
-        assert not images._is_mapped_one(file, (status.st_dev, status.st_ino + 1))
+        assert not images._is_mapped_one(file, (identity[0] + 2, identity[1]))
+        assert not images._is_mapped_one(file, (identity[0], identity[1] + 2))
     file.close()
 
 

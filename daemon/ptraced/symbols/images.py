@@ -174,9 +174,10 @@ def _is_mapped_one(data: FileData, identity: tuple[int, int] | None) -> bool:
     status = os.fstat(data.fd)
     if (status.st_dev, status.st_ino) == identity:
         return True
-    if status.st_ino != identity[1] or not data.size:
+    if not data.size:
         return False
-    # Btrfs and overlayfs show another device in stat(2) than in mappings: map it and look.
+    # Btrfs shows another device in stat(2) than in mappings, overlayfs of some kernels another
+    # inode too: map it and look.
     with mmap.mmap(
         data.fd, 1, prot=mmap.PROT_READ | mmap.PROT_WRITE, flags=mmap.MAP_PRIVATE
     ) as own:
