@@ -12,7 +12,10 @@ from ptraced.bpf_trampoline import try_trampoline
 from ptraced.check import Check, Probe
 from ptraced.config import Config
 from ptraced.errors import TraceError, Unavailable
+from ptraced.origin import Sampled
 from ptraced.privileges import Capability
+from ptraced.sampling.attr import try_open
+from ptraced.sampling.counters import BREAKPOINT
 from ptraced.scope import cgroup_root, online_cpus
 from ptraced.tracefs import Tracefs, mounted_at
 
@@ -132,6 +135,17 @@ def _hardware(_: Config) -> Check:
     return Check("hardware counters", "ok", "cpu-cycles")
 
 
+def _breakpoints(_: Config) -> Check:
+    # Of a byte that nothing has: the first page is nobody's.
+    byte = Sampled(BREAKPOINT, 0, "", config1=8, config2=1, breakpoint=2, period=1)
+    try:
+        try_open(byte)
+    except OSError as error:
+        remedy = "usual in virtual machines without debug registers, or where others use them all"
+        return Check("breakpoints", "limited", f"none opens: {error.strerror}", remedy)
+    return Check("breakpoints", "ok", "a hardware breakpoint opens")
+
+
 def _cgroups(_: Config) -> Check:
     try:
         root = cgroup_root()
@@ -166,6 +180,7 @@ PROBES: tuple[Probe, ...] = (
     _pmu("uprobe", "CONFIG_UPROBES"),
     _function_entry,
     _hardware,
+    _breakpoints,
     _cgroups,
     _symbols,
 )
