@@ -18,7 +18,6 @@ from ptrace_client.losses import Losses
 from ptrace_client.run_signals import RunSignals
 from ptrace_client.script import Script, load_script
 from ptrace_client.script_errors import EndRun, ScriptErrors
-from ptrace_client.stacks import StackTable
 from ptrace_proto import ptrace_pb2 as pb
 
 __all__ = ["EventStream", "RunOptions", "load_script", "run_script"]
@@ -39,8 +38,7 @@ class RunOptions:
     `interval_ms` is the period of __interval__, `exit_n` the number of events to deliver and
     `duration` the seconds to trace; None for each is without. `order` merges by time even
     where one event alone would not need it. `strict` ends the run at the first exception.
-    `all_fields` does without the analysis of what handlers read. Call chains have frames of
-    the kernel where `kernel_frames`, and of user space where `user_frames`.
+    `all_fields` does without the analysis of what handlers read.
     """
 
     interval_ms: int | None = None
@@ -51,8 +49,6 @@ class RunOptions:
     quiet: bool = False
     verbose: int = 0
     all_fields: bool = False
-    kernel_frames: bool = True
-    user_frames: bool = True
 
 
 class EventStream(Protocol):
@@ -169,7 +165,6 @@ class _Run:
             limit=options.exit_n,
             lost=self._script.lost,
             between=self._between,
-            stacks=StackTable(kernel=options.kernel_frames, user=options.user_frames),
         )
         for text in dict.fromkeys((*self._script.warnings(schemas), *self._dispatcher.warnings)):
             _warn(text)

@@ -52,6 +52,8 @@ class StackChoice:
             ),
             max_depth=self.max_stack or 0,
             python=self.python_callchain,
+            no_kernel=not self.kernel,
+            no_user=not self.user,
         )
         return stacks if stacks.ListFields() else None
 

@@ -23,13 +23,9 @@ _copy = dict.copy
 
 
 class StackTable:
-    """The stacks that a stream has carried so far and not told to forget.
+    """The stacks that a stream has carried so far and not told to forget."""
 
-    Frames that are not of the wanted kinds, `kernel` and `user`, are left out.
-    """
-
-    def __init__(self, *, kernel: bool = True, user: bool = True) -> None:
-        self._wanted = frozenset([True] * kernel + [False] * user)
+    def __init__(self) -> None:
         self._chains: dict[int, Chain] = {}
         # Each distinct frame once: chains have most of theirs in common.
         self._frames: dict[tuple[Any, ...], Frame] = {}
@@ -40,9 +36,7 @@ class StackTable:
     def add(self, stacks: Iterable[pb.Stack]) -> None:
         """Take the stacks of a message, before its batches."""
         for stack in stacks:
-            self._chains[stack.id] = tuple(
-                self._frame(frame) for frame in stack.frames if frame.kernel in self._wanted
-            )
+            self._chains[stack.id] = tuple(map(self._frame, stack.frames))
 
     def forget(self, below: int) -> None:
         """Drop the stacks with numbers below `below`, after the batches of a message.

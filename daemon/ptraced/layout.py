@@ -86,6 +86,8 @@ def lay_out(format: EventFormat, wanted: Collection[str] | None, stack: bool = F
     if stack:
         columns[_STACK.name] = _STACK
     if wanted is not None:
+        # Events of one name have one list, and not all of them need to have stacks.
+        wanted = [name for name in wanted if stack or name != _STACK.name]
         _check_names(format, wanted, columns)
         columns = {name: column for name, column in columns.items() if name in wanted}
     columns.pop("_time", None)

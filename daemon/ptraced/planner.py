@@ -98,7 +98,10 @@ def _stack_depth(stacks: pb.Stacks, event: SelectedEvent) -> StackDepth | None:
         )
     depth = min(event.max_stack or stacks.max_depth or most, most)
     both = not (stacks.kernel or stacks.user)
-    kernel, user = event.options.parts(stacks.kernel or both, stacks.user or both)
+    kernel, user = event.options.parts(
+        stacks.kernel or (both and not stacks.no_kernel),
+        stacks.user or (both and not stacks.no_user),
+    )
     return StackDepth(depth if kernel else 0, depth if user else 0)
 
 

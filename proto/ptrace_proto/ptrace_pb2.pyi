@@ -336,16 +336,20 @@ class Scope(_message.Message):
     def __init__(self, cpus: _Optional[str] = ..., pids: _Optional[_Iterable[int]] = ..., tids: _Optional[_Iterable[int]] = ..., cgroups: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Stacks(_message.Message):
-    __slots__ = ("kernel", "user", "max_depth", "python")
+    __slots__ = ("kernel", "user", "max_depth", "python", "no_kernel", "no_user")
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     MAX_DEPTH_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
+    NO_KERNEL_FIELD_NUMBER: _ClassVar[int]
+    NO_USER_FIELD_NUMBER: _ClassVar[int]
     kernel: bool
     user: bool
     max_depth: int
     python: bool
-    def __init__(self, kernel: _Optional[bool] = ..., user: _Optional[bool] = ..., max_depth: _Optional[int] = ..., python: _Optional[bool] = ...) -> None: ...
+    no_kernel: bool
+    no_user: bool
+    def __init__(self, kernel: _Optional[bool] = ..., user: _Optional[bool] = ..., max_depth: _Optional[int] = ..., python: _Optional[bool] = ..., no_kernel: _Optional[bool] = ..., no_user: _Optional[bool] = ...) -> None: ...
 
 class TraceResponse(_message.Message):
     __slots__ = ("started", "losses", "warnings", "stacks", "batches", "samples", "mark", "end", "forget_stacks_below")

@@ -31,14 +31,14 @@ def chosen(line: str) -> StackChoice:
         ("", None),
         ("-g", pb.Stacks(kernel=True, user=True)),
         ("--call-graph --max-stack 5", pb.Stacks(kernel=True, user=True, max_depth=5)),
-        ("-g --no-user-callchain", pb.Stacks(kernel=True)),
-        ("--no-kernel-callchain -g", pb.Stacks(user=True)),
+        ("-g --no-user-callchain", pb.Stacks(kernel=True, no_user=True)),
+        ("--no-kernel-callchain -g", pb.Stacks(user=True, no_kernel=True)),
         ("--user-callchain", pb.Stacks(user=True)),
         ("--kernel-callchain", pb.Stacks(kernel=True)),
         ("--user-callchain --kernel-callchain", pb.Stacks(kernel=True, user=True)),
-        ("--user-callchain --no-kernel-callchain", pb.Stacks(user=True)),
+        ("--user-callchain --no-kernel-callchain", pb.Stacks(user=True, no_kernel=True)),
         # For events whose selectors ask for stacks.
-        ("--no-user-callchain", None),
+        ("--no-user-callchain", pb.Stacks(no_user=True)),
         ("--max-stack 5", pb.Stacks(max_depth=5)),
         ("--python-callchain", pb.Stacks(user=True, python=True)),
         ("-g --python-callchain", pb.Stacks(kernel=True, user=True, python=True)),
@@ -159,8 +159,8 @@ def trace(daemon: FakeDaemon, tmp_path: Path) -> Run:
     ("option", "lines", "stacks"),
     [
         ("-g", KERNEL_LINE + USER_LINE, pb.Stacks(kernel=True, user=True)),
-        ("--no-user-callchain", KERNEL_LINE, pb.Stacks()),
-        ("--no-kernel-callchain", USER_LINE, pb.Stacks()),
+        ("--no-user-callchain", KERNEL_LINE + USER_LINE, pb.Stacks(no_user=True)),
+        ("--no-kernel-callchain", KERNEL_LINE + USER_LINE, pb.Stacks(no_kernel=True)),
     ],
 )
 def test_trace_prints_chains(

@@ -60,8 +60,8 @@ def with_stacks(own: Any = (*WAKEUP, CALLCHAIN), **values: Any) -> pb.EventSchem
     return schema
 
 
-def table(*stacks: pb.Stack, **kinds: bool) -> StackTable:
-    filled = StackTable(**kinds)
+def table(*stacks: pb.Stack) -> StackTable:
+    filled = StackTable()
     filled.add(stacks)
     return filled
 
@@ -124,19 +124,6 @@ def test_nothing_to_forget_forgets_nothing() -> None:
     stacks = table(make_stack(1, MAIN))
     stacks.forget(0)
     assert len(stacks) == 1
-
-
-@pytest.mark.parametrize(
-    ("kinds", "expected"),
-    [
-        ({"user": False}, [READ_FRAME]),
-        ({"kernel": False}, [MAIN_FRAME]),
-        ({"kernel": False, "user": False}, []),
-    ],
-)
-def test_frames_of_a_kind_are_left_out(kinds: dict[str, bool], expected: list[Any]) -> None:
-    stacks = table(make_stack(1, READ, MAIN), **kinds)
-    assert events(with_stacks(), stacks, {"_callchain": 1})[0]._callchain == expected
 
 
 def test_equal_chains_are_equal_whatever_their_numbers() -> None:

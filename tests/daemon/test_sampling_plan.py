@@ -64,7 +64,6 @@ def test_members_that_other_columns_have_take_no_room() -> None:
     ("name", "message"),
     [
         ("adr", "error: page-faults has no member 'adr' (did you mean 'addr'?)"),
-        ("callchain", "error: page-faults has no member 'callchain'"),
     ],
 )
 def test_no_such_member(name: str, message: str) -> None:

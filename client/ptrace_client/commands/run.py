@@ -83,8 +83,6 @@ def run(**values: Any) -> int:
     options = RunOptions(
         interval_ms=values.pop("interval"),
         order=selection.order,
-        kernel_frames=selection.stacks.kernel,
-        user_frames=selection.stacks.user,
         **values,
     )
     with open_host(place.host, place.socket, show_log=options.verbose > 0) as host:

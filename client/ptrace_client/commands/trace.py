@@ -44,8 +44,6 @@ def run(**values: Any) -> int:
         quiet=False,
         verbose=0,
         all_fields=True,
-        kernel_frames=selection.stacks.kernel,
-        user_frames=selection.stacks.user,
         **values,
     )
     with open_host(place.host, place.socket) as host:

@@ -56,7 +56,12 @@ def lay_out_sample(
     columns["_comm"] = _COMM
     if stack:
         columns[_STACK.name] = _STACK
-    names = _default_names() if wanted is None else _columns_of(format, wanted, columns)
+    if wanted is None:
+        names = _default_names()
+    else:
+        # Events of one name have one list, and not all of them need to have stacks.
+        wanted = [name for name in wanted if stack or name != _STACK.name]
+        names = _columns_of(format, wanted, columns)
     return _placed([column for name, column in columns.items() if name in names])
 
 
