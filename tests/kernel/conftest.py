@@ -52,6 +52,21 @@ def calls_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return binary
 
 
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Compiles a C program of this folder by its name, without optimizing: with frame pointers."""
+    directory = tmp_path_factory.mktemp("programs")
+
+    def compile_(name: str) -> Path:
+        binary = directory / name
+        if not binary.exists():
+            command = ["gcc", "-O0", "-pthread", "-o", binary, HERE / f"{name}.c"]
+            subprocess.run(command, check=True)
+        return binary
+
+    return compile_
+
+
 @pytest.fixture
 def calls(calls_binary: Path) -> Iterator[Callable[..., Calls]]:
     """Starts programs that make a given number of getppid calls on a CPU."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -89,3 +91,13 @@ class Calls:
 
     def end(self) -> None:
         self.process.communicate()
+
+
+@contextmanager
+def running(binary: Path, count: int, cpu: int = 1) -> Iterator[Calls]:
+    """A program that is called like calls.c, until the end of the context."""
+    program = Calls(binary, count, cpu)
+    try:
+        yield program
+    finally:
+        program.end()

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import Calls, Daemon
+from processes import Calls, Daemon, running
 from streams import GETPPID, Total, trace_while
 
 from ptrace_proto import ptrace_pb2 as pb
 
-HERE = Path(__file__).parent
 BOTH = pb.Stacks(kernel=True, user=True)
 # Of stacks.c.
 STACKS, DEPTH = 300, 9
-
-
-@pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Compiles a program of this folder, without optimizing: with frame pointers."""
-    directory = tmp_path_factory.mktemp("stacks")
-
-    def compile_(name: str) -> Path:
-        binary = directory / name
-        source = HERE / f"{name}.c"
-        command = ["gcc", "-O0", "-pthread", "-o", binary, source]
-        subprocess.run(command, check=True)
-        return binary
-
-    return compile_
-
-
-@contextmanager
-def running(binary: Path, count: int, cpu: int = 1) -> Iterator[Calls]:
-    program = Calls(binary, count, cpu)
-    yield program
-    program.end()
 
 
 def request(
