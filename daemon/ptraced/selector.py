@@ -26,6 +26,7 @@ from ptraced.probes.selector import KINDS, find_probes
 from ptraced.sampling.breakpoint import is_length
 from ptraced.sampling.selector import SampledOptions, find_sampled, is_sampled
 from ptraced.sampling.selector import names as sampled_names
+from ptraced.syscall_texts import with_texts
 from ptraced.tracefs import EventFormat, Tracefs
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -122,9 +123,11 @@ def _select(
             )
         ]
     else:
-        _check_no_strings(selector)
         found = [
-            (tracefs.format(*name.split(":", 1)), Tracepoint())
+            (
+                with_texts(tracefs.format(*name.split(":", 1)), attributes.strings, selector.text),
+                Tracepoint(),
+            )
             for name in _matching(selector, names)
         ]
     filter_text = parse_filter(selector.text, *selector.filter) if selector.filter else None
@@ -165,8 +168,8 @@ def _sampled(index: int, selector: Selector) -> SelectedEvent:
 
 def _check_no_strings(selector: Selector) -> None:
     if selector.attributes.strings:
-        start = selector.text.rindex("str=")
-        message = "'str=' is for arguments of probes; write NAME.ustring in a filter"
+        start = selector.text.rindex("str")
+        message = "'str=' is for arguments of probes and of system calls"
         raise TraceError(pointed(message, selector.text, start, start + 3))
 
 

@@ -232,9 +232,9 @@ error: this '{' has no '}'
   sched:sched_wakeup/CPU&CPUS{1/
                              ^""",
         """\
-error: 'str=' is for arguments of probes; write NAME.ustring in a filter
+error: 'str=' is for arguments of probes and of system calls
   sched:sched_wakeup//str=comm/
-                      ^~~""",
+                          ^~~~""",
         "error: 'str=' takes an argument, and the most bytes of its text (8 to 4096): "
         """str=filename or str=filename:1024
   kprobe:do_sys_openat2//str=filename:5000/
