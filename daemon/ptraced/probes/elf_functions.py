@@ -13,7 +13,7 @@ from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.probes import elf_instructions, elf_refusals
 from ptraced.probes.elf_answer import Refused
 from ptraced.probes.elf_image import Image
-from ptraced.probes.elf_names import compact, last_word, plain, spellings
+from ptraced.probes.elf_names import compact, last_word, plain, spellings, words_of_glob
 from ptraced.probes.elf_symbols import IFUNC, MANGLED, Symbol, functions, read_symbols
 from ptraced.probes.elf_unwind import UnwindTable
 from ptraced.symbols.demangle import Demangler
@@ -155,14 +155,16 @@ class Functions:
     def _matching(self, glob: str, most: int) -> list[Function]:
         """A function per address, by the name that is most likely its public one."""
         matches = re.compile(translate(compact(glob))).match
-        demangled = "::" in glob
+        words = words_of_glob(glob)
         by_address: dict[int, tuple[tuple[bool, int, int, str], Symbol]] = {}
         for symbol in self.known:
             if symbol.hidden or not symbol.name.isprintable():
                 continue
-            if not (
-                matches(symbol.name)
-                or (demangled and symbol.name.startswith(MANGLED) and self._spelt(matches, symbol))
+            if not matches(symbol.name) and not (
+                "::" in glob
+                and symbol.name.startswith(MANGLED)
+                and all(word in symbol.name for word in words)
+                and self._spelt(matches, symbol)
             ):
                 continue
             underscores = len(symbol.name) - len(symbol.name.lstrip("_"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+# Parts of names that mangled ones abbreviate (Itanium C++ ABI, 5.1.10).
+_ABBREVIATED = {"std", "allocator", "basic_string", "string", "istream", "ostream", "iostream"}
 _NOT_ARGUMENTS = ("(anonymous namespace)", "operator()")
 
 
@@ -47,6 +49,16 @@ def last_word(name: str) -> str:
         return ""
     bare = plain(name)
     return re.split(r"\W+", bare[: _opening(bare)] if bare.endswith(">") else bare)[-1]
+
+
+def words_of_glob(glob: str) -> list[str]:
+    """Words that stand in the mangled name of whatever a glob matches.
+
+    >>> words_of_glob("ns::[ab]::Shape::area*")
+    ['ns', 'Shape']
+    """
+    words = re.findall(r"(?:^|(?<=::))(\w+)(?=::)", glob)
+    return [word for word in words if word not in _ABBREVIATED]
 
 
 def _name_span(demangled: str) -> tuple[int, int]:
