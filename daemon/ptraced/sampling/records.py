@@ -10,6 +10,7 @@ import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +70,10 @@ class SampleRows:
         self._columns = format.layout.columns
         codes = ("II" if c.kind in DYNAMIC else CODES[c.kind][c.size] for c in self._columns)
         self._head = struct.Struct(f"<{''.join(codes)}")
+        # Of rows that are made of numbers alone.
+        plain = all(c.kind not in DYNAMIC and c.name != "_comm" for c in self._columns)
+        names = [column.name for column in self._columns]
+        self._numbers_of = itemgetter(*names) if plain and len(names) > 1 else None
         self._complained = False
 
     @property
@@ -107,13 +112,15 @@ class SampleRows:
 
     def _walked(self, span: memoryview, told: Told) -> Iterator[Rows]:
         at = 0
+        # Stacks repeat; what is numbered here is not forgotten before the ring is done.
+        known: dict[tuple[int, bytes], int] = {}
         while at < len(span):
             batch = _Batch()
             while at < len(span) and batch.size < _BATCH_BYTES:
                 kind, size = _header(span, at)
                 if kind == _SAMPLE:
                     try:
-                        self._add(span[at + _HEADER.size : at + size], batch)
+                        self._add(span[at + _HEADER.size : at + size], batch, known)
                     except MalformedSampleError as error:
                         self._complain(told, str(error))
                 else:
@@ -122,18 +129,24 @@ class SampleRows:
             if batch.times:
                 yield batch.rows(self._stacks)
 
-    def _add(self, body: memoryview, batch: _Batch) -> None:
+    def _add(self, body: memoryview, batch: _Batch, known: dict[tuple[int, bytes], int]) -> None:
         values = self._parser.parse(body)
+        values.update(self._format.constants)
         time = values["_time"]
         assert isinstance(time, int)
         number = 0
-        if CALLCHAIN_COLUMN in values:
-            number = self._number(values, time)
-            values[CALLCHAIN_COLUMN] = number
+        chain = values.get(CALLCHAIN_COLUMN)
+        if isinstance(chain, bytes):
+            process = values.get("_pid", 0)
+            assert isinstance(process, int)
+            number = known.get((process, chain)) or self._number(process, chain, time)
+            known[process, chain] = values[CALLCHAIN_COLUMN] = number
         batch.add(time, self._row_of(values), number)
 
     def _row_of(self, values: dict[str, int | bytes]) -> bytes:
         """One row, its length before it where rows have dynamic data."""
+        if self._numbers_of:
+            return self._head.pack(*self._numbers_of(values))
         words: list[int | bytes] = []
         tail: list[bytes] = []
         end = self._format.layout.row_size
@@ -148,17 +161,12 @@ class SampleRows:
                 tid = values["_tid"]
                 assert isinstance(tid, int)
                 words.append(self._format.comm_of(tid))
-            elif column.name in self._format.constants:
-                words.append(self._format.constants[column.name])
             else:
                 words.append(values[column.name])
         row = self._head.pack(*words) + b"".join(tail)
         return _LENGTH.pack(end) + row if self._format.layout.has_dynamic else row
 
-    def _number(self, values: dict[str, int | bytes], time: int) -> int:
-        chain, process = values[CALLCHAIN_COLUMN], values.get("_pid", 0)
-        assert isinstance(chain, bytes)
-        assert isinstance(process, int)
+    def _number(self, process: int, chain: bytes, time: int) -> int:
         kernel, user = split_chain(chain)
         most_kernel, most_user = self._format.depth
         # Of tasks that are gone the kernel no longer knows the process: -1.
