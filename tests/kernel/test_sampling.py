@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commandline import open_folder
 from processes import Daemon
 from streams import Total, events, read_to_end
+from users import start_daemon
 
 from ptrace_client.errors import ClientError
 from ptrace_client.event_decoder import EventDecoder
@@ -449,6 +451,48 @@ def test_names_of_tasks(host: Host, program: Program) -> None:
     names = [field.text for sample in samples for field in sample.fields if field.name == "_comm"]
     assert len(names) >= 20
     assert set(names) == {"samples"}
+
+
+@pytest.mark.needs_kernel("breakpoints")
+def test_a_daemon_with_three_capabilities_samples(program: Program) -> None:
+    # GIVEN a daemon that is not root
+    with open_folder() as folder:
+        daemon = start_daemon(folder)
+        watched = f"breakpoint/0x{program.watched:x}/8:w/"
+
+        # WHEN it samples the processes of another user
+        try:
+            with daemon.connect() as host:
+                faults, _ = sampled(
+                    host, "page-faults", lambda: program.do("t", 50), "addr", pid=program.pid
+                )
+                writes, _ = sampled(
+                    host,
+                    watched,
+                    lambda: program.do("w", 9),
+                    *("regs_user", "phys_addr"),
+                    pid=program.pid,
+                )
+                times, _ = sampled(
+                    host, "profile/-F 997/", lambda: program.do("s", 50), "ip", pid=program.pid
+                )
+                # Except where the kernel wants more: on its own addresses.
+                with pytest.raises(ClientError) as error:
+                    sampled(host, "breakpoint/0xffffffff81000000/8/", lambda: None)
+        finally:
+            daemon.stop()
+
+    # THEN it gets all of it
+    assert faults_in_region(program, faults) == list(range(50))
+    assert len(writes) == 9
+    assert writes[0]["regs_user"]["abi"] == 2
+    assert writes[0]["phys_addr"] > 0
+    assert len(times) >= 40
+    assert str(error.value) == (
+        "error: breakpoints on kernel addresses need the daemon to have CAP_SYS_ADMIN\n"
+        "  breakpoint/0xffffffff81000000/8/\n"
+        "  ^~~~~~~~~~"
+    )
 
 
 def test_equal_sessions_share_the_events(host: Host, program: Program, daemon: Daemon) -> None:
