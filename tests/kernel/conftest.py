@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from processes import Calls, Daemon
+from sampled import Program
 
 from ptraced.tracefs import Tracefs
 
@@ -80,3 +81,18 @@ def calls(calls_binary: Path) -> Iterator[Callable[..., Calls]]:
     for program in started:
         if program.process.poll() is None:
             program.end()
+
+
+@pytest.fixture(scope="session")
+def samples_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    binary = tmp_path_factory.mktemp("samples") / "samples"
+    subprocess.run(["gcc", "-O1", "-o", binary, HERE / "samples.c"], check=True)
+    return binary
+
+
+@pytest.fixture
+def program(samples_binary: Path) -> Iterator[Program]:
+    """The program of samples.c."""
+    running = Program(samples_binary)
+    yield running
+    running.end()

@@ -53,6 +53,8 @@ class SamplingSource:
         self._throttled = 0
         self._maps: dict[str, Map] = {}
         self._resources = contextlib.ExitStack()
+        # Closed first: programs on tracepoints take their time, and breakpoints are few.
+        self._open = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             self._open_rings(options)
@@ -101,6 +103,7 @@ class SamplingSource:
 
     def close(self) -> None:
         """Release rings, programs and maps."""
+        self._open.close()
         self._resources.close()
 
     def _open_rings(self, options: RingOptions) -> None:
@@ -117,7 +120,7 @@ class SamplingSource:
         except OSError as error:
             raise explain_refusal(plan.format.name, plan.origin, error, shape.sample_type) from None
         for ring in self.rings:
-            self._resources.callback(ring.close)
+            self._open.callback(ring.close)
 
     def _attach(self, compiled: BpfObject, tracefs: Tracefs) -> None:
         for name, spec in compiled.maps.items():
