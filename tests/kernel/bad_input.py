@@ -21,6 +21,22 @@ def selector(name: str, text: str, message: str) -> Case:
     return Case(name, ("-e", text, "good.py"), message)
 
 
+# Stands for a folder with files of all kinds; as long as the name of that.
+FILES = "/tmp/ptraced-test-12345678"
+
+
+def at(name: str, text: str, marked: str, message: str) -> Case:
+    """A selector of which a part is marked in the message."""
+    start = text.index(marked)
+    caret = " " * start + "^" + "~" * (len(marked) - 1)
+    return selector(name, text, f"error: {message}\n  {text}\n  {caret}\n")
+
+
+def probed(name: str, symbol: str, file: str, marked: str, message: str) -> Case:
+    """A uprobe of one of the FILES."""
+    return at(name, f'uprobe:{symbol}@"{FILES}/{file}"', marked, message)
+
+
 def wakeup(*words: str) -> tuple[str, ...]:
     return ("-e", "sched:sched_wakeup", *words)
 
@@ -193,5 +209,159 @@ CASES = [
         "offline CPU",
         wakeup("-C", "4095", "good.py"),
         "error: CPU 4095 is not online (online: {online})\n",
+    ),
+    selector(
+        "probe without a function",
+        "kprobe:",
+        "error: a function is missing here: kprobe:vfs_read\n  kprobe:\n         ^\n",
+    ),
+    selector(
+        "probe without a file",
+        "uprobe:main",
+        'error: a file is missing here: uprobe:malloc@"/lib/x86_64-linux-gnu/libc.so.6"\n'
+        "  uprobe:main\n             ^\n",
+    ),
+    probed(
+        "missing file",
+        "main",
+        "missing",
+        f"{FILES}/missing",
+        f"there is no file '{FILES}/missing'",
+    ),
+    probed("no ELF", "main", "text", f"{FILES}/text", f"'{FILES}/text' is no ELF file"),
+    probed(
+        "FIFO",
+        "main",
+        "fifo",
+        f"{FILES}/fifo",
+        f"'{FILES}/fifo' is a FIFO, not a program or shared library",
+    ),
+    probed(
+        "device",
+        "main",
+        "device",
+        f"{FILES}/device",
+        f"'{FILES}/device' is a device, not a program or shared library",
+    ),
+    probed(
+        "symbol not in file",
+        "mian",
+        "program",
+        "mian",
+        f"no function 'mian' in '{FILES}/program' (did you mean 'main'?)",
+    ),
+    probed(
+        "stripped file",
+        "main",
+        "stripped",
+        "main",
+        f"no function 'main' in '{FILES}/stripped': it is stripped of its symbols; an address, "
+        "or its debug symbols, would do",
+    ),
+    probed(
+        "offset beyond a function",
+        "main+100000",
+        "program",
+        "main+100000",
+        "'main' has 11 bytes, there is no +0x186a0 in it",
+    ),
+    probed(
+        "address outside of the code",
+        "0x10",
+        "program",
+        "0x10",
+        f"0x10 is not in the code of '{FILES}/program'; addresses are those of the file, which nm "
+        "and objdump show",
+    ),
+    at(
+        "file without USDT probes",
+        f'usdt:a:b@"{FILES}/program"',
+        f"{FILES}/program",
+        f"'{FILES}/program' has no USDT probes",
+    ),
+    at(
+        "text argument that a function does not have",
+        f'uprobe:main@"{FILES}/program"//str=nosuch/',
+        "str=nosuch",
+        "no argument 'nosuch' of main",
+    ),
+    at(
+        "bad breakpoint length",
+        "breakpoint/0x1000/3:w/",
+        "3",
+        "a breakpoint has 1, 2, 4 or 8 bytes",
+    ),
+    at(
+        "breakpoint that is not aligned",
+        "mem:0x1001/8:w",
+        "0x1001",
+        "a breakpoint of 8 bytes starts at a multiple of 8",
+    ),
+    at(
+        "breakpoint without an address",
+        "breakpoint",
+        "breakpoint",
+        "a breakpoint takes an address: breakpoint/0x404040/8:w/",
+    ),
+    at(
+        "frequency above the kernel's limit",
+        "profile/-F 1000000000/",
+        "1000000000",
+        "a frequency of 1000000000 Hz: at most {rate} are possible "
+        "(sysctl kernel.perf_event_max_sample_rate)",
+    ),
+    at(
+        "stack depth over the limit",
+        "profile/--max-stack 500/",
+        "500",
+        "stacks of 500 frames: 1 to 127 are possible (sysctl kernel.perf_event_max_stack)",
+    ),
+    at(
+        "stack depth over the limit of an attribute",
+        "sched:sched_switch//max-stack=500/",
+        "max-stack=500",
+        "'max-stack=' takes a number of frames, 1 to 127",
+    ),
+    Case(
+        "stack depth over the limit of the session",
+        wakeup("-g", "--max-stack", "500", "good.py"),
+        "error: stacks of 500 frames: at most 127 are possible "
+        "(sysctl kernel.perf_event_max_stack)\n",
+    ),
+    at(
+        "unknown option of a profile",
+        "profile/--frequency 99/",
+        "--frequency",
+        "no option '--frequency' (did you mean '--freq'?)",
+    ),
+    at(
+        "profiler that is an analysis",
+        "task-state",
+        "task-state",
+        "perf-prof's 'task-state' adds up times per state; a script does that with "
+        "sched:sched_switch and sched:sched_wakeup",
+    ),
+]
+
+# Of a host without hardware counters.
+WITHOUT_PMU = [
+    at(
+        f"event that needs a PMU: {event}",
+        event,
+        event,
+        f"{event} needs a PMU (hardware counters) that has it, and this host has none; cpu-clock "
+        "samples by a timer instead",
+    )
+    for event in ("cpu-cycles", "L1-dcache-loads", "r1a8")
+]
+
+# Of a kernel without kprobes.
+WITHOUT_KPROBES = [
+    at(
+        "function of a kernel without kprobes",
+        "kprobe:vfs_read",
+        "kprobe",
+        "this kernel has no kprobes (CONFIG_KPROBES is off); the tracepoint "
+        "'syscalls:sys_enter_read' may do",
     ),
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bad_input import CASES, Case, wakeup
+from bad_input import CASES, FILES, WITHOUT_KPROBES, WITHOUT_PMU, Case, wakeup
 from commandline import (
     PTRACE_CLIENT,
     Ended,
@@ -37,6 +39,17 @@ SCRIPTS = {
 }
 
 
+_DEVICES = Path("/sys/bus/event_source/devices")
+
+
+def has_kprobes() -> bool:
+    return (_DEVICES / "kprobe").exists()
+
+
+def has_pmu() -> bool:
+    return (_DEVICES / "cpu").exists()
+
+
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
     """A folder with the scripts that the cases name."""
@@ -59,13 +72,51 @@ def run(daemon: Daemon, folder: Path, *words: str) -> Ended:
     return ptrace_client("run", "--socket", daemon.socket, *words, folder=folder)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_is_refused(case: Case, clean: Daemon, scripts: Path) -> None:
-    with clean.connect() as host:
+@pytest.fixture(scope="module")
+def files() -> Iterator[Path]:
+    """A folder with what can be taken for a program."""
+    with open_folder() as folder:
+        assert len(str(folder)) == len(FILES)
+        os.mkfifo(folder / "fifo")
+        (folder / "device").symlink_to("/dev/null")
+        (folder / "text").write_text("no program\n")
+        source = folder / "program.c"
+        source.write_text("int main(void) { return 0; }\n")
+        subprocess.run(["gcc", "-o", folder / "program", source], check=True)
+        subprocess.run(["gcc", "-s", "-o", folder / "stripped", source], check=True)
+        yield folder
+
+
+def check_refusal(case: Case, daemon: Daemon, scripts: Path, files: Path) -> None:
+    with daemon.connect() as host:
         online = ",".join(map(str, host.info.online_cpus))
-    ended = run(clean, scripts, *case.words)
-    assert ended.err == case.message.replace("{folder}", str(scripts)).replace("{online}", online)
+    rate = Path("/proc/sys/kernel/perf_event_max_sample_rate").read_text().strip()
+    words = [word.replace(FILES, str(files)) for word in case.words]
+    ended = run(daemon, scripts, *words)
+    message = case.message.replace(FILES, str(files)).replace("{folder}", str(scripts))
+    assert ended.err == message.replace("{online}", online).replace("{rate}", rate)
     assert ended.status == 2
+
+
+def name(case: Case) -> str:
+    return case.name.replace(" ", "-")
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_is_refused(case: Case, clean: Daemon, scripts: Path, files: Path) -> None:
+    check_refusal(case, clean, scripts, files)
+
+
+@pytest.mark.skipif(has_pmu(), reason="this host has hardware counters")
+@pytest.mark.parametrize("case", WITHOUT_PMU, ids=name)
+def test_is_refused_without_a_pmu(case: Case, clean: Daemon, scripts: Path, files: Path) -> None:
+    check_refusal(case, clean, scripts, files)
+
+
+@pytest.mark.skipif(has_kprobes(), reason="this kernel has kprobes")
+@pytest.mark.parametrize("case", WITHOUT_KPROBES, ids=name)
+def test_is_refused_without_kprobes(case: Case, clean: Daemon, scripts: Path, files: Path) -> None:
+    check_refusal(case, clean, scripts, files)
 
 
 def test_what_a_script_raises_at_its_import_ends_with_1(clean: Daemon, scripts: Path) -> None:
