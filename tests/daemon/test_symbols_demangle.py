@@ -40,6 +40,7 @@ def test_names_are_as_in_source(demangler: Demangler, name: str) -> None:
 
 def test_parts_of_functions_keep_what_the_compiler_called_them(demangler: Demangler) -> None:
     assert demangler.demangle("_Z3fooi.isra.0.cold") == "foo(int).isra.0.cold"
+    assert demangler.demangle("_Znwm@plt") == "operator new(unsigned long)@plt"
 
 
 @pytest.mark.parametrize("name", ["main", "_start", "_Znonsense", "_Z", "_RNvNonsense", "_R0", ""])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import lzma
 import os
+import platform
+import re
 import socket
 import struct
 import subprocess
@@ -168,6 +170,28 @@ def test_symbols_that_are_packed_into_a_section_are_found(program: Path, tmp_pat
     assert has_all(tables_of(packed), program)
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="read on x86_64 only")
+@pytest.mark.parametrize("options", ["-Wl,-z,lazy", "-Wl,-z,now", "-Wl,-z,ibtplt"])
+def test_jumps_to_libraries_are_named_as_objdump_names_them(tmp_path: Path, options: str) -> None:
+    binary = build(tmp_path, options)
+    bare = stripped(binary, tmp_path / "symbols")
+    tables = tables_of(bare)
+    sections = [f"--section={name}" for name in (".plt", ".plt.sec", ".plt.got")]
+    said = subprocess.run(
+        ["objdump", "-d", *sections, binary], check=True, capture_output=True, text=True
+    ).stdout
+    expected = {
+        int(address, 16): name.partition("@")[0] + "@plt"
+        for address, name in re.findall(r"^([0-9a-f]+) <([^>]+@plt)>:$", said, re.MULTILINE)
+    }
+
+    assert {"printf@plt", "getchar@plt"} <= set(expected.values())
+    for address, name in expected.items():
+        for place in (address, address + 7):
+            found = next(filter(None, (table.find(place) for table in tables)), None)
+            assert found == (name, address)
+
+
 def test_a_build_id_is_what_readelf_says(program: Path) -> None:
     said = subprocess.run(["readelf", "-n", program], check=True, capture_output=True, text=True)
     build_id = opened(program).build_id()
@@ -226,10 +250,14 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
 # A small file, so that changes hit what matters.
 @functools.cache
 def small(bits: str = "-m64") -> bytes:
-    source = ".globl _start\n_start:\nret\n.size _start, 1\n.type _start, @function\nlabel: ret\n"
+    source = (
+        ".globl _start\n_start:\nret\n.size _start, 1\n.type _start, @function\nlabel: ret\n"
+        ".globl jumps\njumps: call outside@PLT\n.type jumps, @function\n"
+    )
     with tempfile.TemporaryDirectory() as name:
         binary = Path(name) / "small"
-        command = ["gcc", "-x", "assembler", "-", "-nostdlib", bits, "-Wl,--build-id", "-o", binary]
+        command = ["gcc", "-x", "assembler", "-", "-nostdlib", "-shared", bits, "-o", binary]
+        command += ["-Wl,--build-id"]
         subprocess.run(command, input=source, text=True, check=True)
         return binary.read_bytes()
 
@@ -237,7 +265,7 @@ def small(bits: str = "-m64") -> bytes:
 def test_files_of_32_bits_are_read() -> None:
     elf = Elf(BytesData(small("-m32")))
     (table,) = symbol_tables(elf, elf.build_id(), "", [])
-    (code,) = (row for row in elf.loaded if row["flags"] & 1)
+    code = next(row for row in elf.loaded if row["flags"] & 1)
     start = elf.address_of(int(code["offset"]))
     assert start == int(code["vaddr"])
     assert elf.build_id() is not None
@@ -246,7 +274,7 @@ def test_files_of_32_bits_are_read() -> None:
     address = int(entry["addr"])
     assert table.find(address) == ("_start", address)
     assert table.find(address + 1) == ("label", address + 1)
-    assert table.find(address + 2) is None
+    assert table.find(address + 2) == ("jumps", address + 2)
 
 
 def use(data: bytes) -> None:

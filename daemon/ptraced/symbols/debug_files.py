@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from ptraced.symbols.elf import BytesData, Elf, ElfError, FileData, open_regular
+from ptraced.symbols.plt import jump_table
 from ptraced.symbols.table import SymbolTable, read_table
 
 _SHT_SYMTAB, _SHT_DYNSYM = 2, 11
@@ -33,15 +34,16 @@ def symbol_tables(
     `directory` is where the file is mapped from; files that belong to it are looked for in
     each of `roots`, such as "/proc/123/root". What cannot be believed is left out.
     """
-    own = _table(elf, _SHT_SYMTAB)
-    if own is not None:
-        return [own]
-    separate = _separate_table(elf, build_id, directory, roots)
-    if separate is not None:
-        return [separate]
-    exported = _table(elf, _SHT_DYNSYM)
-    packed = _packed_table(elf)
-    return [table for table in (packed, exported) if table is not None]
+    full = _table(elf, _SHT_SYMTAB) or _separate_table(elf, build_id, directory, roots)
+    some = [full] if full else [_packed_table(elf), _table(elf, _SHT_DYNSYM)]
+    return [table for table in (*some, _jumps(elf)) if table is not None]
+
+
+def _jumps(elf: Elf) -> SymbolTable | None:
+    try:
+        return jump_table(elf)
+    except ElfError:
+        return None
 
 
 def _table(elf: Elf, kind: int) -> SymbolTable | None:

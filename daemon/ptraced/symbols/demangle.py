@@ -34,8 +34,8 @@ _FAILURES_MAX, _FAILURES_WITHIN = 20, 60.0
 _READY = b"ready"
 _LENGTH = struct.Struct("=I")
 _MANGLED = re.compile(r"_Z|_R[A-Z0-9]")
-# Parts that a compiler split off: "_Z3foov.cold", "_Z3foov.isra.0".
-_CLONE = re.compile(r"(?:\.\w+)+$")
+# Parts that a compiler split off: "_Z3foov.cold", "_Z3foov.isra.0"; jumps to "_Z3foov@plt".
+_CLONE = re.compile(r"(?:\.\w+)+$|@plt$")
 # Rust's first scheme: a C++ name that ends in a hash, with what C++ has not as $...$.
 _RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 _RUST_ESCAPE = re.compile(r"\$(\w+)\$")

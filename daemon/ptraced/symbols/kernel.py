@@ -74,6 +74,11 @@ class PrintedSymbols:
             format_map.close()
         self._shared = self._text.mapped()
         self._run = ctypes.create_string_buffer(struct.pack("<I", self._program), 144)
+        try:
+            self.find(0)
+        except OSError:
+            self.close()
+            raise
 
     def find(self, address: int) -> KernelSymbol | None:
         """The function that an address is in. Takes about 2 us."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ptraced.symbols.elf import Elf, ElfError, Rows
 
 # Bytes; the largest programs with all their symbols have about half of this.
-_SYMBOLS_MAX = 64 << 20
-_STRINGS_MAX = 192 << 20
+SYMBOLS_MAX = 64 << 20
+STRINGS_MAX = 192 << 20
 _NAME_MAX = 4096
 # Symbols that may lie, nested, between a function's start and an address in it.
 _NESTED_MAX = 64
@@ -20,7 +20,7 @@ _GLOBAL, _WEAK = 1, 2
 _EXECUTABLE = 4  # SHF_EXECINSTR
 _RESERVED = 0xFF00  # SHN_LORESERVE
 
-_SYMBOL = {
+SYMBOL = {
     1: np.dtype(
         [
             *(("name", "<u4"), ("value", "<u4"), ("size", "<u4")),
@@ -94,7 +94,8 @@ class SymbolTable:
         end = self._strings.find(b"\0", start, start + _NAME_MAX)
         name = self._strings[start : end if end >= 0 else start + _NAME_MAX]
         # What a linker notes of versions is no part of a function's name.
-        return name.partition(b"@")[0].decode(errors="surrogateescape")
+        own, _, version = name.decode(errors="surrogateescape").partition("@")
+        return f"{own}@plt" if version == "plt" else own
 
 
 def read_table(elf: Elf, kind: int) -> SymbolTable | None:
@@ -106,12 +107,12 @@ def read_table(elf: Elf, kind: int) -> SymbolTable | None:
     if not len(tables):
         return None
     link = int(tables[0]["link"])
-    dtype = _SYMBOL[elf.bits]
+    dtype = SYMBOL[elf.bits]
     if link >= len(elf.sections):
         raise ElfError("a symbol table has no names")
-    content = elf.content(tables[0], _SYMBOLS_MAX)
+    content = elf.content(tables[0], SYMBOLS_MAX)
     symbols = np.frombuffer(content[: len(content) // dtype.itemsize * dtype.itemsize], dtype)
-    strings = elf.content(elf.sections[link], _STRINGS_MAX)
+    strings = elf.content(elf.sections[link], STRINGS_MAX)
     symbols = _functions(symbols, elf.sections, strings)
     return _sorted_table(symbols, elf.sections, strings)
 
