@@ -302,7 +302,7 @@ def changes() -> st.SearchStrategy[list[tuple[int, int, int]]]:
 
 
 @given(changes())
-@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=10_000, suppress_health_check=[HealthCheck.too_slow])
 def test_files_with_changed_numbers_are_refused_or_read(
     places: list[tuple[int, int, int]],
 ) -> None:
@@ -316,7 +316,7 @@ def test_files_with_changed_numbers_are_refused_or_read(
 @example(0)
 @example(16)
 @example(64)
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200, deadline=10_000)
 def test_files_that_are_cut_off_are_refused_or_read(size: int) -> None:
     use(small()[:size])
 

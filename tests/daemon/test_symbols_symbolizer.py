@@ -213,6 +213,10 @@ def test_what_waits_is_answered_at_the_end(answers: Answers) -> None:
 
     assert sorted(stack.id for stack in answers.stacks) == [1, 2, 3]
     assert not Path(f"/proc/{pid}").exists()
+    # Of what comes later there is no answer, and no harm.
+    ask(symbolizer, 4, 2**22 + 1, 5)
+    symbolizer.task_records(0, b"")
+    assert len(answers.stacks) == 3
 
 
 def test_an_unused_one_closes(answers: Answers) -> None:

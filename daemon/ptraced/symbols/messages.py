@@ -6,6 +6,8 @@ import enum
 import struct
 from collections.abc import Iterator
 
+from ptraced.symbols.frames import unresolved_stack
+
 _HEADER = struct.Struct("=IB")
 # Before the addresses of a stack: its id, the process, the time in ns, bytes that are the
 # kernel's; before a resolved one: its id; before a path: the process.
@@ -52,3 +54,11 @@ class Splitter:
             yield kind, data[at + _HEADER.size : end]
             at = end
         self._rest = bytes(data[at:])
+
+
+def addresses_only(message: bytes) -> tuple[int, bytes]:
+    """The id of the stack that a message asks about, and the pb.Stack if nobody resolves it."""
+    body = message[_HEADER.size :]
+    stack_id, _, _, kernel_bytes = STACK_HEAD.unpack_from(body)
+    addresses = body[STACK_HEAD.size :]
+    return stack_id, unresolved_stack(stack_id, addresses[:kernel_bytes], addresses[kernel_bytes:])

@@ -17,8 +17,14 @@ from collections import deque
 from collections.abc import Callable
 
 from ptraced import log
-from ptraced.symbols.frames import unresolved_stack
-from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, packed
+from ptraced.symbols.messages import (
+    NUMBER,
+    STACK_HEAD,
+    Kind,
+    Splitter,
+    addresses_only,
+    packed,
+)
 from ptraced.task_records import LOST_RECORD
 
 _log = logging.getLogger(__name__)
@@ -85,6 +91,8 @@ class Symbolizer:
         the stacks, and handed over before them.
         """
         with self._changed:
+            if self._closing:
+                return
             if self._queued_bytes > _BYTES_MAX:
                 self._records_dropped = True
                 return
@@ -102,6 +110,8 @@ class Symbolizer:
         head = STACK_HEAD.pack(stack_id, tgid, time, len(kernel))
         message = packed(Kind.STACK, head, kernel, user)
         with self._changed:
+            if self._closing:
+                return
             if self._queued_stacks < _STACKS_MAX and self._queued_bytes <= _BYTES_MAX:
                 self._put(stack_id, message)
             else:
@@ -121,8 +131,6 @@ class Symbolizer:
         os.close(self._wake)
 
     def _put(self, stack_id: int, message: bytes) -> None:
-        if self._closing:
-            return
         if not self._threads:
             self._sending = True
             for run in (self._send_all, self._receive_all):
@@ -262,7 +270,7 @@ class Symbolizer:
         with self._changed:
             messages, self._given_up = self._given_up, []
         if messages:
-            self._call(self._on_resolved, [_addresses_only(message) for message in messages])
+            self._call(self._on_resolved, [addresses_only(message) for message in messages])
 
     def _end_if_stuck(self, process: subprocess.Popen[bytes]) -> None:
         with self._changed:
@@ -301,11 +309,3 @@ class Symbolizer:
         except Exception:
             # A bug of ours there must not stop everybody's symbols.
             _log.exception("symbols cannot be handed over")
-
-
-def _addresses_only(message: bytes) -> tuple[int, bytes]:
-    """The answer to the message of a stack that nobody resolves."""
-    ((_, body),) = Splitter().feed(message)
-    stack_id, _, _, kernel_bytes = STACK_HEAD.unpack_from(body)
-    addresses = bytes(body[STACK_HEAD.size :])
-    return stack_id, unresolved_stack(stack_id, addresses[:kernel_bytes], addresses[kernel_bytes:])
