@@ -18,6 +18,8 @@ from ptraced.errors import Unavailable
 
 _DIRECTORY = Path("/sys/kernel/btf")
 _KERNEL = "vmlinux"
+# So many names are searched for one by one; for more of them all strings are looked at.
+_SEARCHED_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,16 @@ class _Blob(Types):
         """Those of the wanted texts that there are, by their numbers."""
         found = {} if self._base is None else self._base._names(wanted)
         size = self.strings_end - self._strings_before
-        at = self._strings_before
-        for text in self.data[self._strings : self._strings + size].split(b"\0"):
+        # The section of a module does not begin with the empty text.
+        section = b"\0" + self.data[self._strings : self._strings + size]
+        if len(wanted) <= _SEARCHED_MAX:
+            for text, name in wanted.items():
+                at = section.find(b"\0" + text + b"\0")
+                if at >= 0:
+                    found[at + self._strings_before] = name
+            return found
+        at = self._strings_before - 1
+        for text in section.split(b"\0"):
             if text in wanted:
                 found[at] = wanted[text]
             at += len(text) + 1

@@ -22,6 +22,7 @@ from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.filter import Filter, check_filter, parse_filter
 from ptraced.origin import Origin, Tracepoint
+from ptraced.probes.kernel_functions import read_once
 from ptraced.probes.selector import KINDS, find_probes
 from ptraced.sampling.breakpoint import is_length
 from ptraced.sampling.selector import SampledOptions, find_sampled, is_sampled
@@ -82,6 +83,7 @@ def parse_selectors(text: str) -> list[Selector]:
         start = end + 1
 
 
+@read_once()
 def resolve(
     texts: Sequence[str], tracefs: Tracefs, most: int = sys.maxsize, pids: Sequence[int] = ()
 ) -> list[SelectedEvent]:

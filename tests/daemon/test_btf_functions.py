@@ -237,6 +237,8 @@ def test_a_modules_types_continue_the_kernels(directory: Path) -> None:
     plain = kernel.integer("int", 4, SIGNED)
     kernel.function("in_kernel", plain, ("shared", plain))
     module = Blob(kernel)
+    # It begins the module's strings.
+    module.text("in_module")
     own = module.add(STRUCT, "own_type", 4)
     module.function("in_module", plain, ("shared", plain), ("its_own", module.add(PTR, "", own)))
     (directory / "vmlinux").write_bytes(kernel.data)
@@ -249,6 +251,8 @@ def test_a_modules_types_continue_the_kernels(directory: Path) -> None:
         ("its_own", "struct own_type *"),
     ]
     assert list(found) == ["in_module"]
+    many = [f"no_function_{number}" for number in range(100)]
+    assert prototypes(["in_module", *many], "driver") == found
     assert list(prototypes(["in_module", "in_kernel"])) == ["in_kernel"]
 
 

@@ -19,6 +19,7 @@ from ptraced.btf_values import Value
 from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
 from ptraced.origin import Probe, Site
 from ptraced.probes import kernel, kernel_functions, registers
+from ptraced.probes.refusal import explain_refusal
 from ptraced.probes.selector import find_probes
 from ptraced.tracefs import EventFormat
 
@@ -243,6 +244,31 @@ def test_a_glob_without_ftraces_list_goes_over_all_code(made_up: Kernel) -> None
     assert found == ["no_prototype", "no_prototype.cold", "of_module"]
 
 
+def test_a_request_sees_the_lists_as_they_were_when_it_came(made_up: Kernel) -> None:
+    with kernel_functions.read_once():
+        made_up.one("kprobe:vfs_read")
+        made_up.kallsyms.unlink()
+        made_up.one("kprobe:vfs_write")
+
+    made_up.one("kprobe:vfs_write")
+    assert made_up.tried == [("vfs_write", 0, False)]
+
+
+def test_where_symbols_are_hidden_the_kernel_is_asked(made_up: Kernel) -> None:
+    made_up.kallsyms.write_text("")
+    made_up.refusals["no_such"] = errno.ENOENT
+
+    made_up.one("kretprobe:vfs_read")
+    with pytest.raises(Unavailable) as caught:
+        made_up.one("kprobe:no_such")
+
+    assert made_up.tried == [("vfs_read", 0, True), ("no_such", 0, False)]
+    assert str(caught.value) == (
+        "error: the kernel refuses 'no_such': it has no such function, or no longer: a "
+        "module may have been unloaded (ENOENT)\n  kprobe:no_such\n         ^~~~~~~"
+    )
+
+
 def test_what_the_lists_leave_open_is_tried(made_up: Kernel) -> None:
     made_up.blacklist.unlink()
 
@@ -344,6 +370,25 @@ def test_what_the_kernel_refuses(made_up: Kernel, symbol: str, number: int, reas
     first, line, caret = str(caught.value).splitlines()
     assert first.startswith(f"error: the kernel refuses '{symbol}': {reason}")
     assert (line, caret) == (f"  kprobe:{symbol}", f"         ^{'~' * (len(symbol) - 1)}")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EACCES, "the daemon lacks CAP_PERFMON (EACCES)"),
+        (
+            errno.EADDRNOTAVAIL,
+            "it has several functions of that name and cannot tell them apart (EADDRNOTAVAIL)",
+        ),
+        (errno.EIO, "Input/output error (EIO)"),
+    ],
+)
+def test_what_the_kernel_refuses_later(made_up: Kernel, number: int, reason: str) -> None:
+    ((format, probe),) = made_up.find("kretprobe:vfs_read")
+
+    text = explain_refusal(format, probe, OSError(number, os.strerror(number)))
+
+    assert text == f"error: the kernel refuses kretprobe:vfs_read: {reason}"
 
 
 def test_hidden_addresses_leave_twins_without_a_way_out(made_up: Kernel) -> None:

@@ -26,7 +26,7 @@ from ptraced.probes.kernel_fields import (
     return_words,
     with_texts,
 )
-from ptraced.probes.kernel_functions import KernelFunctions, Symbol
+from ptraced.probes.kernel_functions import Symbol, functions_of
 from ptraced.probes.kernel_hints import names_in_words, tracepoint_hint
 from ptraced.probes.refusal import kernel_reason
 from ptraced.probes.registers import of_host
@@ -73,7 +73,7 @@ class _Finder:
         self._start = text.find(target, len(kind))
         self._tracefs = tracefs
         self._most = most
-        self.functions = KernelFunctions(tracefs.root)
+        self.functions = functions_of(tracefs.root)
 
     def find(self) -> list[_Target]:
         parsed = _TARGET.fullmatch(self._target)
@@ -132,16 +132,16 @@ class _Finder:
             raise TraceError(self._pointed(message, len(name)))
         symbols = self.functions.symbols(name)
         code = [symbol for symbol in symbols if symbol.is_code]
-        if not symbols:
+        if not symbols and self.functions.knows_symbols:
             self._refuse_unknown(name)
-        elif not code:
+        elif symbols and not code:
             raise TraceError(self._pointed(f"'{name}' is data, no function"))
         elif len(code) > 1:
             self._refuse_ambiguous(name, code)
         if self.functions.is_blacklisted(name):
             message = f"'{name}' is on the kernel's blacklist of functions that kprobes rely on"
             raise Unavailable(self._pointed(message + self._tracepoint(name)))
-        size = self.functions.size_at_most(code[0]) if offset else None
+        size = self.functions.size_at_most(code[0]) if offset and code else None
         if size is not None and offset >= size:
             message = f"'{name}' has {size:#x} bytes at most: {offset:#x} is beyond its end"
             raise TraceError(self._pointed(message, len(name)))
@@ -151,8 +151,8 @@ class _Finder:
             symbol=name,
             offset=offset,
             function=name if entry else "",
-            module=code[0].module,
-            certain=self._is_listed(name) and not offset,
+            module=code[0].module if code else "",
+            certain=self._is_listed(name) and bool(code) and not offset,
         )
 
     def _is_listed(self, name: str) -> bool:

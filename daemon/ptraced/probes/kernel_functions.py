@@ -10,7 +10,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +55,11 @@ class KernelFunctions:
 
     def __init__(self, tracefs: Path) -> None:
         self._tracefs = tracefs
+
+    @property
+    def knows_symbols(self) -> bool:
+        """Whether there are symbols at all: some containers hide them."""
+        return len(self._kallsyms) > 1
 
     def symbols(self, name: str) -> list[Symbol]:
         """Return the symbols of that name."""
@@ -143,6 +150,27 @@ class KernelFunctions:
             return frozenset(_BLACKLISTED.findall(_BLACKLIST.read_text(errors="replace")))
         except OSError:
             return None
+
+
+_kept: ContextVar[dict[Path, KernelFunctions] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Have functions_of() give the same lists as long as this lasts: those of one request."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def functions_of(tracefs: Path) -> KernelFunctions:
+    """Return the functions of the kernel whose tracefs is mounted there."""
+    kept = _kept.get()
+    if kept is None:
+        return KernelFunctions(tracefs)
+    return kept.setdefault(tracefs, KernelFunctions(tracefs))
 
 
 def _unique(functions: Iterable[tuple[str, str]]) -> dict[str, str]:

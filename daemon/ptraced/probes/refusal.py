@@ -14,7 +14,7 @@ _REASONS = {
     errno.EINVAL: "it does not allow probes there: the function is on its blacklist, or notrace, "
     "or the place is outside of functions",
     errno.EILSEQ: "no instruction starts there, as objdump -d of its image shows",
-    errno.ENOENT: "it has no such function now; the module may have been unloaded",
+    errno.ENOENT: "it has no such function, or no longer: a module may have been unloaded",
     errno.EADDRNOTAVAIL: "it has several functions of that name and cannot tell them apart",
     errno.EOPNOTSUPP: "the instruction there cannot be probed",
     errno.EBUSY: "something else has replaced the instruction there (a jump label, a trampoline)",
