@@ -17,14 +17,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ptraced import log
-from ptraced.symbols.messages import (
-    NUMBER,
-    STACK_HEAD,
-    Kind,
-    Splitter,
-    addresses_only,
-    packed,
-)
+from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, addresses_only, packed
 from ptraced.task_records import LOST_RECORD
 
 _log = logging.getLogger(__name__)
@@ -61,6 +54,7 @@ class Symbolizer:
         self._on_resolved = on_resolved
         self._on_python = on_python_without_map
         self._changed = threading.Condition()
+        self._writing = threading.Lock()
         # Messages that wait, and those sent that are not answered yet, with stack ids;
         # messages that are none of stacks have id 0.
         self._queue: deque[tuple[int, bytes]] = deque()
@@ -211,8 +205,10 @@ class Symbolizer:
         assert process.stdin is not None
         data = memoryview(batch)
         try:
-            while data:
-                data = data[os.write(process.stdin.fileno(), data) :]
+            # Nobody closes the pipe meanwhile: its number could be another file's by then.
+            with self._writing:
+                while data and not process.stdin.closed:
+                    data = data[os.write(process.stdin.fileno(), data) :]
         except OSError:
             # The other thread sees its end, and answers what it was asked.
             process.kill()
@@ -289,19 +285,16 @@ class Symbolizer:
             self._give_up(list(pending.values()))
             self._changed.notify_all()
             closing = self._closing
-        assert process.stdin is not None
-        assert process.stdout is not None
         process.kill()
         status = process.wait()
-        process.stdin.close()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with self._writing:
+            process.stdin.close()
         process.stdout.close()
         if not closing:
-            log.event(
-                "the process for symbols ended",
-                logging.ERROR,
-                status=status,
-                unresolved=len(pending),
-            )
+            what = {"status": status, "unresolved": len(pending)}
+            log.event("the process for symbols ended", logging.ERROR, **what)
 
     def _call(self, taker: Callable[..., None], *arguments: object) -> None:
         try:
