@@ -69,7 +69,8 @@ class Sampled:
 
     `counter` is the name of what is counted. `frequency` is in Hz, or 0 where `period` counts.
     `flags` are those bits of struct perf_event_attr that exclude contexts (exclude_user, ...),
-    `breakpoint` is its bp_type, `user_stack_bytes` the size of copies of the user's stack.
+    `breakpoint` is its bp_type, `user_stack_bytes` the size of copies of the user's stack. Those
+    of the `group` only count, and are read with each sample.
     """
 
     type: int
@@ -82,6 +83,7 @@ class Sampled:
     period: int = 0
     flags: int = 0
     user_stack_bytes: int = 8192
+    group: tuple[Sampled, ...] = ()
 
 
 Origin = Tracepoint | Probe | Sampled

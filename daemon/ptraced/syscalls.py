@@ -29,14 +29,17 @@ def bpf(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
     return _checked(result)
 
 
-def perf_event_open(attr: bytes, pid: int, cpu: int, flags: int) -> int:
-    """Call perf_event_open(2) without a group; returns the descriptor or raises OSError."""
+def perf_event_open(attr: bytes, pid: int, cpu: int, flags: int, group: int = -1) -> int:
+    """Call perf_event_open(2); returns the descriptor or raises OSError.
+
+    `group` is the descriptor of the event that leads the group, if there is one.
+    """
     result: int = _libc.syscall(
         ctypes.c_long(_numbers["perf_event_open"]),
         ctypes.create_string_buffer(attr, len(attr)),
         ctypes.c_int(pid),
         ctypes.c_int(cpu),
-        ctypes.c_int(-1),
+        ctypes.c_int(group),
         ctypes.c_ulong(flags),
     )
     return _checked(result)

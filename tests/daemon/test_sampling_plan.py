@@ -18,7 +18,7 @@ from ptraced.sampling.plan import SamplingPlan, event_scope
 from ptraced.sampling.registers import BY_MACHINE
 from ptraced.sampling.schema import ON_REQUEST, sample_info
 from ptraced.sampling.selector import SampledOptions, sample_format
-from ptraced.sampling.shape import FORMAT_LOST, Shape
+from ptraced.sampling.shape import FORMAT_LOST, GROUP, Shape
 from ptraced.scope import Scope
 
 FORMAT = sample_format("page-faults")
@@ -104,6 +104,25 @@ def test_stacks_and_names_need_the_task() -> None:
 def test_the_counter_is_read_whole_where_it_is_wanted() -> None:
     assert planned("read").shape.read_format == 1 | 2 | 4 | FORMAT_LOST
     assert planned("ip").shape.read_format == FORMAT_LOST
+
+
+def test_a_group_is_read_as_a_whole() -> None:
+    leader = Sampled(1, 0, "cpu-clock", frequency=99, group=(FAULTS,))
+
+    assert planned("read", origin=leader).shape.read_format == 1 | 2 | 4 | GROUP | FORMAT_LOST
+    assert planned("read", origin=leader).group == (FAULTS,)
+    # It costs nothing where nobody reads it.
+    assert planned("ip", origin=leader).shape.read_format == FORMAT_LOST
+    assert planned("ip", origin=leader).group == ()
+    assert sample_info(leader).read_format == 1 | 2 | 4 | GROUP | FORMAT_LOST
+
+
+def test_attr_of_a_counter() -> None:
+    data = attr.counter_attr(Sampled(9, 4, "msr/smi/", config1=5, config2=6), Shape(m.READ, GROUP))
+
+    assert struct.unpack_from("<IIQQQQQ", data) == (9, 120, 4, 0, 0, GROUP, 1 << 25)
+    assert struct.unpack_from("<QQ", data, 56) == (5, 6)
+    assert struct.unpack_from("<i", data, 92) == (1,)
 
 
 def test_equal_plans_share() -> None:

@@ -22,16 +22,22 @@ class Kernel:
     def __init__(self) -> None:
         self.hardware = False
         self.refusal = 0
+        self.count_refusal = 0
 
     def try_open(self, origin: Sampled, sample_type: int = 0) -> None:
         if self.refusal:
             raise OSError(self.refusal, os.strerror(self.refusal))
+
+    def try_count(self, origin: Sampled) -> None:
+        if self.count_refusal:
+            raise OSError(self.count_refusal, os.strerror(self.count_refusal))
 
 
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel()
     monkeypatch.setattr(attr, "try_open", made.try_open)
+    monkeypatch.setattr(attr, "try_count", made.try_count)
     monkeypatch.setattr(attr, "has_hardware", lambda: made.hardware)
     monkeypatch.setattr(attr, "setting", SETTINGS.__getitem__)
     return made
@@ -595,6 +601,60 @@ def test_options_behind_a_pmus_terms() -> None:
 )
 def test_wrong_terms(terms: str, message: str) -> None:
     assert refused("cpu", terms) == message
+
+
+@pytest.mark.usefixtures("pmus")
+def test_counters_that_are_read_along() -> None:
+    origin = find("profile", "--group (cs,cpu/event=1,umask=2/,r1a8, faults) -g")[1]
+
+    assert [(counter.type, counter.config, counter.counter) for counter in origin.group] == [
+        (1, 3, "context-switches"),
+        (4, 0x201, "cpu/event=1,umask=2/"),
+        (4, 0x1A8, "r1a8"),
+        (1, 2, "page-faults"),
+    ]
+
+
+@pytest.mark.usefixtures("pmus")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "--group page-faults,cycels",
+            "error: no counter 'cycels' (did you mean 'cycles'?)\n"
+            "  profile/--group page-faults,cycels/\n"
+            "                              ^~~~~~",
+        ),
+        (
+            "--group (cpu/evnt=1/)",
+            "error: cpu has no event or term 'evnt' (did you mean 'event'?)\n"
+            "  profile/--group (cpu/evnt=1/)/\n"
+            "                       ^~~~~~",
+        ),
+        (
+            "--group ()",
+            "error: a group counts 1 to 16 other events: --group page-faults,cpu-clock\n"
+            "  profile/--group ()/\n"
+            "                   ^",
+        ),
+    ],
+)
+def test_wrong_counters(options: str, message: str) -> None:
+    with pytest.raises(TraceError) as error:
+        find("profile", options)
+
+    assert str(error.value) == message
+
+
+def test_a_counter_that_this_host_does_not_have(kernel: Kernel) -> None:
+    kernel.count_refusal = errno.ENOENT
+
+    assert refused("profile", "--group instructions", Unavailable) == (
+        "error: instructions needs a PMU (hardware counters) that has it, and this host has none; "
+        "cpu-clock samples by a timer instead\n"
+        "  profile/--group instructions/\n"
+        "                  ^~~~~~~~~~~~"
+    )
 
 
 @pytest.mark.usefixtures("pmus")

@@ -237,3 +237,22 @@ def test_samples_that_say_they_have_more_than_they_have(
         parse(shape, body)
 
     assert str(error.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("format", "place"),
+    [
+        (0, -1),
+        (GROUP | FORMAT_ID, -1),
+        # value, lost
+        (FORMAT_LOST, 8),
+        # value, time_enabled, time_running, id, lost
+        (ALL_OF_READ, 32),
+        # nr, value, lost, ...
+        (GROUP | FORMAT_LOST, 16),
+        # nr, time_enabled, time_running, value, id, lost, ...
+        (GROUP | ALL_OF_READ, 40),
+    ],
+)
+def test_where_the_count_of_lost_samples_is(format: int, place: int) -> None:
+    assert Shape(m.READ, format).lost_at == place

@@ -35,6 +35,34 @@ def test_the_counter_grows_by_its_period(host: Host, program: Program) -> None:
         assert after["read"]["lost"] == 0
 
 
+def test_a_group_is_read_with_each_sample(host: Host, program: Program) -> None:
+    os.sched_setaffinity(program.pid, {0})
+
+    found, _ = sampled(
+        host,
+        "minor-faults/--group context-switches,page-faults/",
+        lambda: [program.do("t", 20) for _ in range(5)],
+        "read",
+        pid=program.pid,
+    )
+
+    assert len(found) >= 100
+    for before, after in pairwise(event["read"] for event in found):
+        assert after["nr"] == 3
+        assert after["time_enabled"] > before["time_enabled"]
+        assert after["time_running"] <= after["time_enabled"]
+        minor, switches, faults = after["cntr"]
+        # Every minor fault is a fault, and major ones are rare.
+        assert 0 <= faults["value"] - minor["value"] < 1000
+        assert minor["value"] > before["cntr"][0]["value"]
+        assert switches["value"] >= before["cntr"][1]["value"]
+        assert len({counter["id"] for counter in after["cntr"]}) == 3
+        assert [counter["lost"] for counter in after["cntr"]] == [0, 0, 0]
+    # It waits for each command.
+    values = [event["read"]["cntr"][1]["value"] for event in found]
+    assert values[-1] - values[0] >= 4
+
+
 def test_ids_tell_the_cpus_event(host: Host, program: Program) -> None:
     os.sched_setaffinity(program.pid, {0})
 

@@ -76,9 +76,19 @@ def sample_attr(
     )
 
 
-def open_event(attr: bytes, cpu: int) -> int:
+def counter_attr(origin: Sampled, shape: Shape) -> bytes:
+    """The attr of an event that only counts, in the group of one whose samples have `shape`."""
+    flags = _USE_CLOCKID | origin.flags
+    head = struct.pack(
+        "<IIQQQQQ", origin.type, _SIZE, origin.config, 0, 0, shape.read_format, flags
+    )
+    tail = struct.pack("<8xQQ16x4xi", origin.config1, origin.config2, _CLOCK_MONOTONIC)
+    return (head + tail).ljust(_SIZE, b"\0")
+
+
+def open_event(attr: bytes, cpu: int, group: int = -1) -> int:
     """Open an event on one CPU; returns its descriptor or raises OSError."""
-    return syscalls.perf_event_open(attr, -1, cpu, _OPEN_CLOEXEC)
+    return syscalls.perf_event_open(attr, -1, cpu, _OPEN_CLOEXEC, group)
 
 
 @functools.cache
@@ -113,6 +123,11 @@ def try_open(origin: Sampled, sample_type: int = m.TIME) -> None:
     registers = len(host_registers().names)
     shape = Shape(sample_type, 0, registers, registers)
     os.close(open_event(sample_attr(origin, shape, watermark=1), _cpu()))
+
+
+def try_count(origin: Sampled) -> None:
+    """Open and close an event that only counts; raises OSError where the kernel refuses it."""
+    os.close(open_event(counter_attr(origin, Shape(m.TIME)), _cpu()))
 
 
 def stack_limit() -> int:

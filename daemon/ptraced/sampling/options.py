@@ -21,7 +21,8 @@ _TASKS = re.compile(r"[0-9]{1,7}(,[0-9]{1,7})*")
 
 @dataclass(slots=True)
 class Options:
-    """Options as typed. `words` are what is no option, `filter` is text[slice(*filter)].
+    """Options as typed. `words` are what is no option; `filter` is text[slice(*filter)], and so is
+    `group`.
 
     `period_unit` is "" where the period is a plain number. None is for what was not said.
     """
@@ -39,6 +40,7 @@ class Options:
     pids: tuple[int, ...] = ()
     tids: tuple[int, ...] = ()
     filter: tuple[int, int] | None = None
+    group: tuple[int, int] | None = None
     user_stack_bytes: int | None = None
     words: list[tuple[int, int]] = field(default_factory=list)
 
@@ -205,6 +207,10 @@ def _filter(options: Options, value: str, place: tuple[int, int]) -> None:
     options.filter = place
 
 
+def _group(options: Options, value: str, place: tuple[int, int]) -> None:
+    options.group = place
+
+
 def _number(text: str, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text):
         raise _OptionError(f"'{printable(text)}' is not {what}")
@@ -234,6 +240,7 @@ _VALUES: dict[_Action, tuple[str, ...]] = {
     _pids: ("-p", "--pid", "--pids"),
     _tids: ("-t", "--tid", "--tids"),
     _filter: ("--filter",),
+    _group: ("--group",),
 }
 _OPTIONS: dict[str, tuple[_Action, bool]] = {
     **{name: (action, True) for action, names in _VALUES.items() for name in names},

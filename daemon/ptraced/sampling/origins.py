@@ -6,7 +6,7 @@ import functools
 import re
 from dataclasses import replace
 
-from ptraced.diagnostics import pointed, printable
+from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import NotFound, TraceError
 from ptraced.origin import Sampled
 from ptraced.sampling import attr, counters, pmu
@@ -76,6 +76,19 @@ def find_origin(name: str, event: str, options: Options, text: str) -> tuple[str
     return event, Sampled(*_named()[name], counters.ALIASES.get(name, name))
 
 
+def find_counter(name: str, text: str, start: int, end: int) -> Sampled:
+    """What an event is that only counts: text[start:end], one with a name, or of a PMU."""
+    if name in _named():
+        return Sampled(*_named()[name], counters.ALIASES.get(name, name))
+    if raw := _RAW.fullmatch(name):
+        return Sampled(counters.RAW, int(raw[1], 16), name)
+    device, slash, terms = name.partition("/")
+    if slash and terms.endswith("/") and pmu.is_pmu(device):
+        return _of_pmu(device, terms[:-1], text, start + len(device) + 1)[0]
+    message = f"no counter '{printable(name)}'{nearest(name, [*_named(), *pmu.pmu_events()])}"
+    raise NotFound(pointed(message, text, start, end))
+
+
 def _profile() -> Sampled:
     """Cycles where they are counted; else time, but for that of idle CPUs, as with cycles."""
     if attr.has_hardware():
@@ -118,18 +131,24 @@ def _pmu_event(name: str, options: Options, text: str) -> tuple[str, Sampled]:
         raise NotFound(pointed(message, text, 0, len(name)))
     first, last = options.words.pop(0)
     _check_no_words(options, text)
-    try:
-        found = pmu.parse_terms(name, text[first:last])
-    except pmu.PmuError as error:
-        place = first + error.start, min(first + error.end, len(text))
-        raise TraceError(pointed(str(error), text, *place)) from None
-    for term, value in found.sampling.items():
+    origin, sampling = _of_pmu(name, text[first:last], text, first)
+    for term, value in sampling.items():
         set_rate(options, text, term, value, (first, last))
-    title = f"{name}/{text[first:last]}/"
-    words = found.words
-    return title, Sampled(
+    return origin.counter, origin
+
+
+def _of_pmu(name: str, terms: str, text: str, start: int) -> tuple[Sampled, dict[str, int]]:
+    """The event that terms at text[start:] mean, and what they say of how often it samples."""
+    try:
+        found = pmu.parse_terms(name, terms)
+    except pmu.PmuError as error:
+        place = start + error.start, min(start + error.end, len(text))
+        raise TraceError(pointed(str(error), text, *place)) from None
+    words, title = found.words, f"{name}/{terms}/"
+    origin = Sampled(
         found.type, words["config"], title, config1=words["config1"], config2=words["config2"]
     )
+    return origin, found.sampling
 
 
 def _check_no_words(options: Options, text: str) -> None:

@@ -17,6 +17,7 @@ from ptraced.sampling.selector import SampledOptions
 from ptraced.sampling.shape import (
     FORMAT_ID,
     FORMAT_LOST,
+    GROUP,
     TOTAL_TIME_ENABLED,
     TOTAL_TIME_RUNNING,
     Shape,
@@ -76,7 +77,13 @@ class SamplingPlan:
         if self.names_tasks or self.user_stacks:
             sample_type |= m.TID
         registers = len(host_registers().names)
-        return Shape(sample_type, read_format("read" in columns), registers, registers)
+        format = read_format("read" in columns, bool(self.group))
+        return Shape(sample_type, format, registers, registers)
+
+    @property
+    def group(self) -> tuple[Sampled, ...]:
+        """What is counted along, where rows have it."""
+        return self.origin.group if "read" in self.columns else ()
 
     @property
     def key(self) -> Hashable:
@@ -101,7 +108,8 @@ def event_scope(scope: Scope, options: SampledOptions) -> Scope:
     return replace(scope, pids=own.pids, tids=own.tids, identity=(*scope.identity, *own.identity))
 
 
-def read_format(whole: bool = True) -> int:
+def read_format(whole: bool = True, group: bool = False) -> int:
     """What reading the counter gives: the specification's values, or only what we need."""
     times = TOTAL_TIME_ENABLED | TOTAL_TIME_RUNNING | FORMAT_ID
-    return (times if whole else 0) | (FORMAT_LOST if counts_lost() else 0)
+    lost = FORMAT_LOST if counts_lost() else 0
+    return (times if whole else 0) | (GROUP if group else 0) | lost

@@ -7,15 +7,17 @@ import os
 import struct
 
 from ptraced.perf_event import Ring
+from ptraced.sampling.attr import open_event
 from ptraced.sampling.records import Told
-from ptraced.sampling.shape import FORMAT_LOST, GROUP, Shape
+from ptraced.sampling.shape import Shape
 
 _IOC_ENABLE, _IOC_DISABLE, _IOC_SET_BPF = 0x2400, 0x2401, 0x40042408
 _HEAD = struct.Struct("@Q")
 _DATA_HEAD = 1024
 # Of PERF_RECORD_LOST, which goes ahead of the sample that finds room again.
 _LOST_RECORD_BYTES = 24
-_READ_BYTES_MAX = 64
+# Enough for the values of a group.
+_READ_BYTES_MAX = 4096
 
 
 class SampleRing(Ring):
@@ -29,12 +31,20 @@ class SampleRing(Ring):
         super().__init__(cpu, pages, attr, enabled=False)
         self.told = Told()
         self._margin = sample_bytes + _LOST_RECORD_BYTES
-        # Where read(2) has the count of lost samples; it has none on older kernels.
-        format = shape.read_format
-        self._lost_at = shape.read_bytes - 8 if format & FORMAT_LOST and not format & GROUP else -1
+        self._group: list[int] = []
+        self._lost_at = shape.lost_at
         self._lost = 0
         self._malformed = 0
         self._was_full = False
+
+    def add_counter(self, attr: bytes) -> None:
+        """Count something else along with the event, and read it with each sample."""
+        self._group.append(open_event(attr, self.cpu, self.fd))
+
+    def close(self) -> None:
+        for fd in self._group:
+            os.close(fd)
+        super().close()
 
     def filter_by(self, program: int) -> None:
         """Take the samples only for which a BPF program returns 1."""

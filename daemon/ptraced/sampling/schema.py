@@ -17,7 +17,7 @@ def sample_info(origin: Sampled) -> pb.SampleInfo:
     registers = host_registers().names
     return pb.SampleInfo(
         counter=origin.counter,
-        read_format=read_format(),
+        read_format=read_format(group=bool(origin.group)),
         regs_user=registers,
         regs_intr=registers,
     )

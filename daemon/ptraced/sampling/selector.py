@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from ptraced.diagnostics import pointed
-from ptraced.errors import Unavailable
+from ptraced.errors import TraceError, Unavailable
 from ptraced.filter import Filter
 from ptraced.origin import Sampled
 from ptraced.sampling import attr, counters, pmu
@@ -21,6 +21,7 @@ from ptraced.sampling.origins import (
     BREAKPOINT,
     MEM,
     PROFILE,
+    find_counter,
     find_origin,
     hardware_names,
     is_event,
@@ -29,6 +30,8 @@ from ptraced.sampling.origins import (
 from ptraced.sampling.refusal import refusal, why_refused
 from ptraced.tracefs import EventFormat, FormatField
 
+# Counters that are read with each sample.
+_GROUP_MAX = 16
 _MODIFIERS = re.compile(r"([\w-]+|mem:\S+):([ukhIGHpP]{1,8})")
 
 
@@ -80,6 +83,8 @@ def find_sampled(
     title, origin = find_origin(name, event, parsed, text)
     origin = replace(origin, flags=origin.flags | parsed.flags | _modifier_flags(modifiers))
     origin = with_rate(origin, parsed, text)
+    if parsed.group is not None:
+        origin = replace(origin, group=_group(text, *parsed.group))
     if parsed.user_stack_bytes is not None:
         origin = replace(origin, user_stack_bytes=parsed.user_stack_bytes)
     found = SampledOptions(
@@ -151,6 +156,26 @@ def _check_offered(name: str, text: str) -> None:
         reason = f"'{name}' is a count that perf stat makes itself; it has no samples"
     if reason:
         raise Unavailable(pointed(reason, text, 0, len(name)))
+
+
+def _group(text: str, start: int, end: int) -> tuple[Sampled, ...]:
+    """The counters text[start:end], names with commas between them."""
+    if text[start] == "(" and text[end - 1] == ")":
+        start, end = start + 1, end - 1
+    found = []
+    for name in re.finditer(r"[^,\s](?:[^,/]|/[^/]*/)*", text[start:end]):
+        place = start + name.start(), start + name.end()
+        counter = find_counter(name[0].rstrip(), text, *place)
+        try:
+            attr.try_count(counter)
+        except OSError as error:
+            reason = why_refused(counter.counter, counter, error)
+            raise refusal(error, pointed(reason, text, *place)) from None
+        found.append(counter)
+    if not 0 < len(found) <= _GROUP_MAX:
+        message = f"a group counts 1 to {_GROUP_MAX} other events: --group page-faults,cpu-clock"
+        raise TraceError(pointed(message, text, start, max(end, start + 1)))
+    return tuple(found)
 
 
 def _check_opens(name: str, origin: Sampled, text: str, end: int) -> None:

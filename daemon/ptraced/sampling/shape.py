@@ -72,6 +72,15 @@ class Shape:
         extra = (TOTAL_TIME_ENABLED, TOTAL_TIME_RUNNING, FORMAT_ID, FORMAT_LOST)
         return 8 + 8 * sum(bool(self.read_format & bit) for bit in extra)
 
+    @property
+    def lost_at(self) -> int:
+        """Where read(2) of the event has the count of lost samples, in bytes; -1 if nowhere."""
+        format = self.read_format
+        if not format & FORMAT_LOST:
+            return -1
+        # The event leads its group, and its values come first.
+        return self.read_bytes - 8 + (8 if format & GROUP else 0)
+
     def parts(self) -> Iterator[tuple[int, tuple[str, ...], str]]:
         """Bit, columns and packing of each part, in order; packing is "" where sizes differ."""
         for bit in _ORDER:

@@ -16,7 +16,7 @@ from ptraced.perf_event import Ring
 from ptraced.program import fill_scope
 from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows
-from ptraced.sampling.attr import sample_attr
+from ptraced.sampling.attr import counter_attr, sample_attr
 from ptraced.sampling.layout import SampleFormat
 from ptraced.sampling.plan import SamplingPlan
 from ptraced.sampling.program import PROGRAM
@@ -112,7 +112,13 @@ class SamplingSource:
 
         def open_ring(cpu: int, pages: int, watermark: int) -> SampleRing:
             attr = sample_attr(plan.origin, shape, watermark=watermark, depth=depth)
-            return SampleRing(cpu, pages, attr, shape, self._samples.sample_bytes)
+            ring = SampleRing(cpu, pages, attr, shape, self._samples.sample_bytes)
+            with contextlib.ExitStack() as undo:
+                undo.callback(ring.close)
+                for counter in plan.group:
+                    ring.add_counter(counter_attr(counter, shape))
+                undo.pop_all()
+            return ring
 
         try:
             cpus = plan.scope.cpus or online_cpus()
