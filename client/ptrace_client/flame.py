@@ -9,6 +9,8 @@ from typing import Any, Final
 from ptrace_client.report import one_line
 
 _UNKNOWN: Final = "Unknown"
+# Characters of a box: its bar and the first two of the name.
+_NARROWEST: Final = 3
 _OTHER: Final = ("[other stacks]",)
 
 
@@ -64,7 +66,7 @@ class FoldedStacks:
         """Return a flame graph of `width` characters, the outermost caller on top.
 
         Each function is as wide as its share of the total, the largest one first; those
-        narrower than a character may be missing. A name comes with its share in percent.
+        narrower than three characters are left out. A name comes with its share in percent.
 
         >>> stacks = FoldedStacks()
         >>> stacks.add(("main", "work", "sort"), 6)
@@ -133,7 +135,7 @@ class _Row:
         # One character is left for the last bar.
         scale = len(self._cells) - 1
         start, end = box.start * scale // total, (box.start + box.amount) * scale // total
-        if end == start:
+        if end - start < _NARROWEST:
             return
         self.empty = False
         self._cells[start:end] = "|" + _label(box, total, end - start - 1)

@@ -66,16 +66,20 @@ def test_callers_stand_on_top_and_the_largest_comes_first() -> None:
 
 
 def test_what_is_below_a_narrow_function_stands_below_it() -> None:
-    drawn = stacks_of(a__x=50, b__y=40, b__z=10, c=1).draw(21)
+    drawn = stacks_of(a__x=50, b__y=35, b__z=15, c=1).draw(22)
     assert drawn == [
-        "|a 50%---|b 50%----||",
-        "|x 50%---|y 40%--|z|",
+        "|a 50%----|b 50%----|",
+        "|x 50%----|y 35%-|z-|",
     ]
 
 
-def test_names_are_cut_and_what_gets_no_character_is_left_out() -> None:
-    drawn = stacks_of(verylongname=600, other=398, tiny__x=1, less__y=1).draw(16)
-    assert drawn == ["|verylong|othe||", " " * 14 + "||"]
+def test_names_are_cut_and_what_gets_no_three_characters_is_left_out() -> None:
+    drawn = stacks_of(verylongname=60, other=30, tiny__x=10).draw(21)
+    assert drawn == ["|verylongnam|other|"]
+    assert stacks_of(verylongname=60, other=30, tiny__x=10).draw(31) == [
+        "|verylongname 60%-|other---|ti|",
+        " " * 27 + "|x-|",
+    ]
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
