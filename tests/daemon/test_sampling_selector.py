@@ -670,7 +670,7 @@ def test_a_pmu_that_cannot_sample(kernel: Kernel, pmus: None) -> None:
 
     assert refused("cpu", "event=1", Unavailable) == (
         "error: cpu/event=1/ counts but cannot sample: its PMU has no interrupt, or not this "
-        "event; perf stat reads it\n"
+        "event; profile/--group (cpu/event=1/)/ reads it with each sample\n"
         "  cpu/event=1/\n"
         "  ^~~"
     )

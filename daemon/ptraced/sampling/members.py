@@ -34,10 +34,10 @@ _BYTES = pb.FIELD_KIND_DYNAMIC_BYTES
 class Member:
     """A member of samples.
 
-    `bit` is what the kernel is asked for, `ctype` and `size` (bytes in a row) how it is
-    declared. Those `on_request` are captured only where they are named: they are costly, or
-    few events have them. `column` carries it where another column has the same value anyway,
-    "" where every batch has it.
+    `bit` is what the kernel is asked for. `ctype`, `size` (bytes in a row) and `element` (bytes
+    of an array's elements) are how it is declared. Those `on_request` are captured only where
+    they are named: they are costly, or few events have them. `column` carries it where another
+    column has the same value anyway, "" where every batch has it.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Member:
     size: int
     on_request: bool = True
     column: str | None = None
+    element: int = 0
 
 
 # In the order of the specification's table, then what it leaves out.
@@ -60,16 +61,16 @@ MEMBERS = (
     Member("cpu", CPU, _U64, "u32", 4, False, ""),
     Member("period", PERIOD, _U64, "u64", 8, False),
     Member("read", READ, pb.FIELD_KIND_READ, "struct read_format", 8, False),
-    Member("raw", RAW, _BYTES, "char[]", 8),
-    Member("regs_user", REGS_USER, pb.FIELD_KIND_REGS, "u64[]", 8),
-    Member("regs_intr", REGS_INTR, pb.FIELD_KIND_REGS, "u64[]", 8),
-    Member("branch_stack", BRANCH_STACK, _BYTES, "struct perf_branch_entry[]", 8),
-    Member("stack_user", STACK_USER, _BYTES, "char[]", 8),
+    Member("raw", RAW, _BYTES, "char[]", 8, element=1),
+    Member("regs_user", REGS_USER, pb.FIELD_KIND_REGS, "u64[]", 8, element=8),
+    Member("regs_intr", REGS_INTR, pb.FIELD_KIND_REGS, "u64[]", 8, element=8),
+    Member("branch_stack", BRANCH_STACK, _BYTES, "struct perf_branch_entry[]", 8, element=24),
+    Member("stack_user", STACK_USER, _BYTES, "char[]", 8, element=1),
     Member("weight", WEIGHT, _U64, "u64", 8),
     Member("data_src", DATA_SRC, _U64, "u64", 8),
     Member("phys_addr", PHYS_ADDR, _ADDRESS, "u64", 8),
     Member("cgroup", CGROUP, _U64, "u64", 8),
-    Member("aux", AUX, _BYTES, "char[]", 8),
+    Member("aux", AUX, _BYTES, "char[]", 8, element=1),
     Member("identifier", IDENTIFIER, _U64, "u64", 8),
     Member("stream_id", STREAM_ID, _U64, "u64", 8),
     Member("transaction", TRANSACTION, _U64, "u64", 8),

@@ -68,7 +68,7 @@ def why_refused(name: str, origin: Sampled, error: OSError) -> str:
     if origin.type > counters.BREAKPOINT and error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
         return (
             f"{name} counts but cannot sample: its PMU has no interrupt, or not this event; "
-            "perf stat reads it"
+            f"profile/--group ({name})/ reads it with each sample"
         )
     return f"the kernel refuses {name}: {error.strerror}"
 

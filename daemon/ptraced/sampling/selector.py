@@ -116,7 +116,7 @@ def sample_format(name: str) -> EventFormat:
             offset=0,
             size=member.size,
             signed=member.ctype.startswith("s"),
-            element_size=member.size,
+            element_size=member.element or member.size,
             element_signed=False,
             relative=False,
         )
