@@ -1,5 +1,5 @@
 #!/usr/bin/env -S ptrace-client run -e 'sock:inet_sock_set_state/protocol==6/,tcp:tcp_retransmit_skb'
-"""TCP connections made, accepted, failed and closed, and what had to be sent again.
+"""TCP connections made, accepted, failed, closed, and what had to be sent again.
 
 A line for each, with the time in milliseconds that connecting took, or that the
 connection was open; at the end a table of remote hosts, those with the most
