@@ -13,6 +13,7 @@ from typing import Protocol
 # Stacks that are kept, with their frames: some KiB each at most.
 _KEPT_STACKS = 1 << 16
 _KEPT_PYTHONS = 4096
+_NO_ADDRESS = bytes(8)
 # What stands before the addresses of a stack: process (0 without a user part), then bytes of
 # the kernel's part and of the user's.
 HEAD = struct.Struct("<IHH")
@@ -117,7 +118,11 @@ class StackTable:
         with self._lock:
             self._pending[number] = stack
         split = HEAD.size + kernel
-        self._frames.stack(number, tgid, time, key[HEAD.size : split], key[split : split + user])
+        own = key[split : split + user]
+        # Where frame pointers end, as the ABI has it, the kernel goes one too far.
+        while own.endswith(_NO_ADDRESS):
+            own = own.removesuffix(_NO_ADDRESS)
+        self._frames.stack(number, tgid, time, key[HEAD.size : split], own)
         return number
 
     def _forget_key(self, key: bytes) -> None:

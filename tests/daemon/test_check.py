@@ -126,7 +126,20 @@ def test_hidden_addresses_are_all_0(
     symbols = tmp_path / "kallsyms"
     symbols.write_text(f"{0:016x} A fixed_percpu_data\n{second} T _stext\n")
     monkeypatch.setattr(check_kernel, "_KALLSYMS", symbols)
+    monkeypatch.setattr(check_kernel, "PrintedSymbols", fail_with(PermissionError(1, "Denied")))
     assert check_kernel._symbols(Config()).state == state
+
+
+@pytest.mark.needs_kernel("BPF programs")
+def test_a_kernel_that_hides_addresses_prints_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    symbols = tmp_path / "kallsyms"
+    symbols.write_text(f"{0:016x} T _stext\n")
+    monkeypatch.setattr(check_kernel, "_KALLSYMS", symbols)
+    assert check_kernel._symbols(Config()) == Check(
+        "kernel symbols", "ok", "addresses are hidden, but the kernel prints their names"
+    )
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,11 @@ def test_a_python_without_names_is_told_of_once(table: StackTable) -> None:
         "3.12 or later and started with -X perf (or PYTHONPERFSUPPORT=1)"
     )
     assert sent.silent_python(second) is None
+
+
+def test_a_chain_ends_before_addresses_that_are_none(
+    table: StackTable, frames: PendingFrames
+) -> None:
+    table.intern(7, b"", addresses(1, 0, 0x100, 0, 0), 1)
+
+    assert frames.asked[0][4] == addresses(1, 0, 0x100)
