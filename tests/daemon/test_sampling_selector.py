@@ -74,6 +74,7 @@ def test_names_of_sampled_events(event: str) -> None:
     [
         *("sched:sched_wakeup", "sched_wakeup", "kprobe:vfs_read", "syscalls:*", "profiles"),
         *("software", "tracepoint", "../x", "rxyz", "", "page-faults:q"),
+        *("a" * 5000, "mem", "\udce4", "cpu\0"),
     ],
 )
 def test_names_of_other_events(event: str) -> None:

@@ -14,7 +14,7 @@ from ptraced.diagnostics import nearest, printable
 DEVICES = Path("/sys/bus/event_source/devices")
 # Those whose events have names, or ways to be probed, of their own.
 _OTHERS = frozenset(("software", "tracepoint", "breakpoint", "kprobe", "uprobe"))
-_NAME = re.compile(r"\w[\w.-]*")
+_NAME = re.compile(r"\w[\w.-]{0,99}")
 _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 _FORMAT = re.compile(r"(config[12]?):([0-9,-]+)")
 _RAW = re.compile(r"r(?:0x)?([0-9a-fA-F]{1,16})")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError, Unavailable
 from ptraced.filter import Filter
@@ -19,7 +20,6 @@ from ptraced.sampling.members import MEMBERS
 from ptraced.sampling.options import parse_options
 from ptraced.sampling.origins import (
     BREAKPOINT,
-    MEM,
     PROFILE,
     find_counter,
     find_origin,
@@ -32,7 +32,7 @@ from ptraced.tracefs import EventFormat, FormatField
 
 # Counters that are read with each sample.
 _GROUP_MAX = 16
-_MODIFIERS = re.compile(r"([\w-]+|mem:\S+):([ukhIGHpP]{1,8})")
+_MODIFIERS = re.compile(r"([\w-]+):([ukhIGHpP]{1,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +87,18 @@ def find_sampled(
         origin = replace(origin, group=_group(text, *parsed.group))
     if parsed.user_stack_bytes is not None:
         origin = replace(origin, user_stack_bytes=parsed.user_stack_bytes)
+    kernel, user = parsed.kernel_callchain, parsed.user_callchain
+    if parsed.call_graph:
+        kernel, user = kernel is not False, user is not False
     found = SampledOptions(
-        kernel=True if parsed.call_graph else parsed.kernel_callchain,
-        user=True if parsed.call_graph else parsed.user_callchain,
+        kernel=kernel,
+        user=user,
         max_stack=parsed.max_stack,
         cpus=parsed.cpus,
         pids=parsed.pids,
         tids=parsed.tids,
         filter=sample_filter(title, text, *parsed.filter) if parsed.filter else None,
     )
-    if parsed.call_graph:
-        found = replace(
-            found,
-            kernel=parsed.kernel_callchain is not False,
-            user=parsed.user_callchain is not False,
-        )
     _check_opens(title, origin, text, len(event))
     return sample_format(title), origin, found
 
@@ -115,7 +112,7 @@ def sample_format(name: str) -> EventFormat:
             kind=member.kind,
             offset=0,
             size=member.size,
-            signed=member.ctype.startswith("s"),
+            signed=member.kind == pb.FIELD_KIND_SIGNED,
             element_size=member.element or member.size,
             element_signed=False,
             relative=False,
@@ -127,10 +124,7 @@ def sample_format(name: str) -> EventFormat:
 
 def _without_modifiers(event: str) -> tuple[str, str]:
     found = _MODIFIERS.fullmatch(event)
-    # What stands behind an address is the breakpoint's own.
-    if found is None or event.startswith(MEM):
-        return event, ""
-    return found[1], found[2]
+    return (found[1], found[2]) if found else (event, "")
 
 
 def _modifier_flags(modifiers: str) -> int:
