@@ -50,27 +50,19 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def analyse(daemon: Daemon) -> Analyse:
-    """Runs @NAME as nobody over some work, ends it by Ctrl-C, returns what it printed."""
+    """Runs @NAME as nobody until some work is done, and returns what it printed."""
 
     def run(name: str, work: Work, *words: str) -> list[str]:
         command = [PTRACE_CLIENT, "run", "--socket", daemon.socket, "-q", f"@{name}", *words]
         with Run(as_user(command), Path("/")) as client, daemon.connect() as host:
-            wait_for_session(host, f"{name}.py", client)
-            wait_until(lambda: catches(client.process.pid, signal.SIGTERM), "the run began")
+            session = wait_for_session(host, f"{name}.py", client)
             work()
-            client.signal(signal.SIGINT)
+            host.stop(session)
             ended = client.end()
         assert (ended.status, SMALLER_BUFFER.sub("", ended.err)) == (0, ""), ended
         return ended.out.splitlines()
 
     return run
-
-
-def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for a signal: proc_pid_status(5)."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    (caught,) = re.findall(r"^SigCgt:\t([0-9a-f]+)$", status, re.MULTILINE)
-    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def table(lines: list[str], *head: str) -> list[list[str]]:
@@ -128,6 +120,16 @@ def test_run_queue(analyse: Analyse) -> None:
     assert any(
         re.match(r"CPU   0   waiting: average +\d+\.\d\d   most +\d+", line) for line in lines
     )
+
+
+def test_ctrl_c_ends_an_analysis_with_its_summary(daemon: Daemon) -> None:
+    command = [PTRACE_CLIENT, "run", "--socket", daemon.socket, "-q", "@run-queue", "-i", "50"]
+    with Run(as_user(command), Path("/")) as client:
+        assert client.line().startswith("CPU ")
+        client.signal(signal.SIGINT)
+        ended = client.end()
+    assert ended.status == 0
+    assert "\nWAITING " in ended.out
 
 
 def test_syscalls(analyse: Analyse, calls: Callable[..., Calls]) -> None:
