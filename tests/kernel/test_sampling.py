@@ -121,7 +121,8 @@ def test_a_program_that_sleeps_switches_each_time(host: Host, program: Program) 
 def test_each_move_to_another_cpu_is_a_migration(host: Host, program: Program) -> None:
     found, _ = sampled(host, "cpu-migrations", lambda: program.do("m", 30), pid=program.pid)
 
-    assert len(found) == 30
+    # The scheduler may have moved it too, when it woke up.
+    assert 30 <= len(found) <= 32
     cpus = [event["_cpu"] for event in found]
     assert all(before != after for before, after in pairwise(cpus))
 
