@@ -7,7 +7,7 @@ import platform
 from itertools import islice
 from pathlib import Path
 
-from ptraced import bpf_maps, perf_event, privileges, syscalls
+from ptraced import bpf_maps, perf_event, privileges, syscalls, uprobe_multi
 from ptraced.bpf_trampoline import try_trampoline
 from ptraced.check import Check, Probe
 from ptraced.config import Config
@@ -111,6 +111,16 @@ def _pmu(name: str, config_option: str) -> Probe:
     return probe
 
 
+def _uprobes(config: Config) -> Check:
+    found = _pmu("uprobe", "CONFIG_UPROBES")(config)
+    if found.state != "ok" or uprobe_multi.is_available():
+        return found
+    if privileges.has(Capability.CAP_SYS_ADMIN):
+        return found
+    remedy = "run with CAP_SYS_ADMIN, or on a kernel that has links to files (6.6)"
+    return Check(found.name, "limited", "this kernel keeps them from CAP_PERFMON", remedy)
+
+
 def _function_entry(_: Config) -> Check:
     try:
         try_trampoline()
@@ -182,7 +192,7 @@ PROBES: tuple[Probe, ...] = (
     _btf,
     _paranoid,
     _pmu("kprobe", "CONFIG_KPROBES"),
-    _pmu("uprobe", "CONFIG_UPROBES"),
+    _uprobes,
     _function_entry,
     _hardware,
     _breakpoints,

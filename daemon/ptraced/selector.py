@@ -33,6 +33,7 @@ from ptraced.tracefs import EventFormat, Tracefs
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 # Characters of an event's name; Python keeps compiled globs.
 _EVENT_MAX = 256
+_UNQUOTED = re.compile(r"\s*(?:uprobe|uretprobe|usdt):[^@,\"']*@\s*(/[^,\s]*)")
 _GLOB = re.compile(r"[*?[]")
 
 
@@ -76,6 +77,7 @@ def parse_selectors(text: str) -> list[Selector]:
     selectors = []
     start = 0
     while True:
+        _check_quotes(text, start)
         end = _selector_end(text, start)
         selectors.append(_parse(text[start:end].strip(), text, start, end))
         if end == len(text):
@@ -188,6 +190,15 @@ def _parse(selector: str, text: str, start: int, end: int) -> Selector:
     return Selector(
         selector, event, parts[0] if filled else None, parse_attributes(selector, parts[1:])
     )
+
+
+def _check_quotes(text: str, start: int) -> None:
+    """Refuse a path that is not in quotes: its slashes would be those of the filter."""
+    path = _UNQUOTED.match(text, start)
+    if path is not None:
+        raise TraceError(
+            pointed(f'the file stands in quotes: @"{printable(path[1])}"', text, *path.span(1))
+        )
 
 
 def _selector_end(text: str, start: int) -> int:

@@ -235,6 +235,10 @@ error: this '{' has no '}'
 error: 'str=' is for arguments of probes and of system calls
   sched:sched_wakeup//str=comm/
                           ^~~~""",
+        """\
+error: the file stands in quotes: @"/bin/true"
+  uprobe:main@/bin/true
+              ^~~~~~~~~""",
         "error: 'str=' takes an argument, and the most bytes of its text (8 to 4096): "
         """str=filename or str=filename:1024
   kprobe:do_sys_openat2//str=filename:5000/
