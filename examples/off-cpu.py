@@ -9,10 +9,11 @@ tools take, or draws them here:
 
 A stack is where a task stopped running; its time is until it ran again, waiting for
 a CPU included. Only waits that ended are counted. Of tasks that were preempted
-that is time lost to others (see @run-queue); --blocked leaves them out. A filter
-makes it cheap on busy machines:
+that is time lost to others (see @run-queue); --blocked leaves them out. --comm shows
+tasks of one name; a filter makes that cheap on busy machines:
 
-    ptrace-client run @off-cpu -e 'sched:sched_switch/prev_comm=="nginx"||next_comm=="nginx"/stack/'
+    ptrace-client run @off-cpu --comm nginx \
+        -e 'sched:sched_switch/prev_comm=="nginx"||next_comm=="nginx"/stack/'
 
 -p would miss where waits end: at that moment another task is the current one.
 """
@@ -25,6 +26,7 @@ parser = argparse.ArgumentParser("ptrace-client run @off-cpu --")
 parser.add_argument("--flame", action="store_true", help="draw a flame graph")
 parser.add_argument("--width", type=int, default=100, help="its width in characters")
 parser.add_argument("--blocked", action="store_true", help="no tasks that were preempted")
+parser.add_argument("--comm", help="only tasks of this name")
 options = parser.parse_args()
 
 # TASK_REPORT_MAX: the task was preempted. TASK_RUNNING is 0.
@@ -41,10 +43,13 @@ def sched__sched_switch(event):
     if stack:
         stacks.add(stack, (now - since) // 1000)
     # Every CPU has an idle task 0.
-    if event.prev_pid and not (options.blocked and event.prev_state in (0, PREEMPTED)):
-        if len(sleeping) > MOST:
-            sleeping.clear()
-        sleeping[event.prev_pid] = (now, (event.prev_comm, *fold(event._callchain)))
+    if not event.prev_pid or (options.comm and event.prev_comm != options.comm):
+        return
+    if options.blocked and event.prev_state in (0, PREEMPTED):
+        return
+    if len(sleeping) > MOST:
+        sleeping.clear()
+    sleeping[event.prev_pid] = (now, (event.prev_comm, *fold(event._callchain)))
 
 
 def __exit__():

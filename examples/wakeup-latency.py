@@ -10,7 +10,7 @@ High values mean that CPUs are busy (see run-queue), or that something keeps the
 scheduler from running, such as long work in interrupts. For tasks of one name:
 
     ptrace-client run @wakeup-latency -e 'sched:sched_wakeup*/comm=="nginx"/' \
-        -e 'sched:sched_switch/next_comm=="nginx"/'
+        -e 'sched:sched_switch/prev_comm=="nginx"||next_comm=="nginx"/'
 
 -p is of no use here: it selects the task that wakes the other one.
 """
