@@ -28,7 +28,13 @@ def frame_name(frame: Mapping[str, Any]) -> str:
 
 def fold(callchain: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the names of a callchain's frames, the outermost caller first."""
-    return tuple(map(frame_name, reversed(callchain)))
+    # Most frames are functions of programs: no call for these.
+    return tuple(
+        [
+            frame_name(frame) if frame["kernel"] or frame["symbol"] == _UNKNOWN else frame["symbol"]
+            for frame in reversed(callchain)
+        ]
+    )
 
 
 class FoldedStacks:
@@ -45,9 +51,13 @@ class FoldedStacks:
 
     def add(self, stack: tuple[str, ...], amount: int = 1) -> None:
         """Add to the amount of a stack of names, the outermost caller first."""
-        if stack not in self.amounts and len(self.amounts) >= self._most:
+        amounts = self.amounts
+        if stack in amounts:
+            amounts[stack] += amount
+            return
+        if len(amounts) >= self._most:
             stack = _OTHER
-        self.amounts[stack] = self.amounts.get(stack, 0) + amount
+        amounts[stack] = amounts.get(stack, 0) + amount
 
     def lines(self) -> list[str]:
         """Return a line "caller;callee;leaf AMOUNT" for each stack, by name.
