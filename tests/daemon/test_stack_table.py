@@ -122,9 +122,9 @@ def test_a_client_that_holds_many_is_told_which_to_forget(table: StackTable) -> 
 
 def test_a_python_without_names_is_told_of_once(table: StackTable) -> None:
     sent = SentStacks(table)
+    stacks = ((7, 1), (7, 2), (8, 1))
     first, second, other = table.by_number(
-        [table.intern(7, b"", addresses(1), 1), table.intern(7, b"", addresses(2), 1)]
-        + [table.intern(8, b"", addresses(1), 1)]
+        [table.intern(process, b"", addresses(value), 1) for process, value in stacks]
     )
     table.note_silent_python(7, "/usr/bin/python3.11")
 
