@@ -247,7 +247,9 @@ _COMMON_COPIES = {
     "_time": "*(u64 *)(row + {at}) = bpf_ktime_get_ns();",
     "_pid": "*(u32 *)(row + {at}) = bpf_get_current_pid_tgid() >> 32;",
     "_tid": "*(u32 *)(row + {at}) = bpf_get_current_pid_tgid();",
-    "_comm": "bpf_get_current_comm(row + {at}, 16);",
+    # Zeros first: before "bpf: ensure all memory is initialized in bpf_get_current_comm" what was
+    # on the kernel's stack stays behind the name, for every client to read.
+    "_comm": "__builtin_memset(row + {at}, 0, 16); bpf_get_current_comm(row + {at}, 16);",
     "common_flags": "*(u8 *)(row + {at}) = 0;",
     "common_preempt_count": "*(u8 *)(row + {at}) = 0;",
 }

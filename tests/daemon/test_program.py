@@ -124,7 +124,7 @@ def test_common_columns_that_no_program_knows_are_zero(tracefs: Tracefs) -> None
     text = text_of(tracefs, planned(PLAIN, "_comm", "common_flags", "common_preempt_count"))
 
     assert copies(text)[1:] == [
-        "bpf_get_current_comm(row + 8, 16);",
+        "__builtin_memset(row + 8, 0, 16); bpf_get_current_comm(row + 8, 16);",
         "*(u8 *)(row + 24) = 0;",
         "*(u8 *)(row + 25) = 0;",
     ]

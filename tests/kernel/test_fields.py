@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from processes import Calls, Daemon
-from streams import events, read_to_end
+from streams import GETPPID, events, read_to_end, trace_while
 
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -101,6 +101,22 @@ def test_common_fields(daemon: Daemon, calls: Callable[..., Calls]) -> None:
     assert first["_period"] == 1
     assert first["_event"] == "syscalls:sys_enter_getppid"
     assert first["_time"] < second["_time"]  # type: ignore[operator]
+
+
+def test_nothing_of_the_kernels_stands_behind_a_tasks_name(
+    daemon: Daemon, calls: Callable[..., Calls]
+) -> None:
+    program = calls(20, 1)
+    request = pb.TraceRequest(selectors=[GETPPID], scope=pb.Scope(pids=[program.pid]))
+    with daemon.connect() as host:
+        total = trace_while(host, request, program.make)
+
+    (schema,) = total.schemas
+    (column,) = (field for field in schema.fields if field.name == "_comm")
+    rows = b"".join(batch.rows for batch in total.batches)
+    starts = range(column.offset, len(rows), schema.row_size)
+    names = {rows[start : start + column.size] for start in starts}
+    assert names == {b"calls".ljust(16, b"\0")}
 
 
 def test_the_same_event_twice_is_delivered_twice(
