@@ -25,27 +25,30 @@ int @PROGRAM@(@HIT@ *hit)
 	// From here on a record is a record: clang shall not look into how it was made.
 	asm volatile("" : "+r"(ctx) : : "memory");
 
+#if !@FILTER_GUARDED@
+	if (!filter_@N@(ctx))
+		return @RESULT@;
+#endif
+#if @GUARDED@ || !@ON_STACK@
 	u32 zero = 0;
-	struct scratch *room = 0;
-#if @GUARDED@
-	room = scratch.lookup(&zero);
+	struct scratch *room = scratch.lookup(&zero);
+
 	if (!room)
 		return @RESULT@;
+#endif
+#if @GUARDED@
 	if (!take_scratch(room))
 		goto lost;
 #endif
+#if @FILTER_GUARDED@
 	if (!filter_@N@(ctx))
 		goto leave;
+#endif
 
 	u32 end = @ROW_SIZE@;
 #if @ON_STACK@
 	u8 row[@ROW_SIZE@] __attribute__((aligned(8)));
 #else
-#if !@GUARDED@
-	room = scratch.lookup(&zero);
-	if (!room)
-		return @RESULT@;
-#endif
 	u8 *row = room->bytes;
 #endif
 @COPY@

@@ -135,6 +135,9 @@ def _load_with_log(kind: int, name: str, instructions: bytes, attach_type: int) 
         return _load(kind, name, instructions, attach_type, log)
     except OSError as error:
         text = log.value.decode(errors="replace")
+        if not text:
+            # It did not come to that: no descriptors, or no memory.
+            raise
         raise VerifierError(error.errno or errno.EINVAL, text) from None
 
 

@@ -53,6 +53,10 @@ class Compiler:
         self.compile("int nothing(void *ctx) { return 0; }")
 
     def close(self) -> None:
+        worker = self._worker
+        if worker is not None:
+            # What it is still busy with nobody waits for.
+            worker.kill()
         with self._lock:
             self._end_worker()
 

@@ -30,6 +30,8 @@ from ptraced.filter_tree import (
 )
 from ptraced.tracefs import EventFormat
 
+# Is in filters that read texts into memory of their CPU.
+ROOM = "filter_room.lookup"
 _DIVISIONS = {"/": "filter_divide", "%": "filter_modulo"}
 
 
@@ -45,7 +47,7 @@ def emit(filter: Filter, format: EventFormat, name: str) -> str:
     if Pseudo.COMM in used:
         lines.append("u64 comm[2] = {};\n\n\tbpf_get_current_comm(comm, sizeof(comm));")
     if texts.needs_room:
-        lines.append("u32 zero = 0;\n\tstruct filter_room *room = filter_room.lookup(&zero);\n")
+        lines.append(f"u32 zero = 0;\n\tstruct filter_room *room = {ROOM}(&zero);\n")
         lines.append("if (!room)\n\t\treturn false;")
     lines.append(f"return {result};")
     body = "\n".join(f"\t{line}" for line in lines)

@@ -168,7 +168,7 @@ class Match:
     @property
     def canonical(self) -> str:
         name = f"%{self.source.value}" if isinstance(self.source, Pseudo) else self.source
-        where = f"@{self.memory.value}" if self.memory else ""
+        where = f"@{self.memory.value}:{self.longest}" if self.memory else ""
         pattern = json.dumps([self.pattern.items, sorted(self.pattern.stars)])
         return f"({name}{where} matches {pattern})"
 

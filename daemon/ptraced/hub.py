@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -117,21 +118,8 @@ class Hub:
             # Callers that come and go faster than the kernel lets go would pile up what
             # waits to be closed, up to the limit of programs on a tracepoint.
             self._closed_one.wait_for(lambda: self._closing < _CLOSING_MAX)
-        source = self._load(plan, options)
         try:
-            self._reader.add(source)
-        except BaseException:
-            source.close()
-            raise
-        source.start()
-        return source
-
-    def _load(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
-        try:
-            if isinstance(plan, SamplingPlan):
-                return self._load_samples(plan, options)
-            compiled = self._compiler.compile(module_text(plan, self._tracefs))
-            return Source(plan, compiled, options, self._tracefs, self._stacks)
+            return self._start(self._load(plan, options))
         except CompileError as error:
             raise TraceError(f"error: a generated program did not compile: {error}") from error
         except VerifierError as error:
@@ -141,6 +129,21 @@ class Hub:
             ) from error
         except OSError as error:
             raise Unavailable(_refusal(error, options)) from error
+
+    def _start(self, source: AnySource) -> AnySource:
+        with contextlib.ExitStack() as undo:
+            undo.callback(source.close)
+            self._reader.add(source)
+            undo.callback(self._reader.remove, source)
+            source.start()
+            undo.pop_all()
+        return source
+
+    def _load(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
+        if isinstance(plan, SamplingPlan):
+            return self._load_samples(plan, options)
+        compiled = self._compiler.compile(module_text(plan, self._tracefs))
+        return Source(plan, compiled, options, self._tracefs, self._stacks)
 
     def _load_samples(self, plan: SamplingPlan, options: RingOptions) -> SamplingSource:
         text = sample_text(plan, self._tracefs)

@@ -191,6 +191,8 @@ class Ring:
 
     def __init__(self, cpu: int, pages: int, attr: bytes, *, enabled: bool = True) -> None:
         self.cpu = cpu
+        # Bytes that the last read() found.
+        self.filled = 0
         self.size = pages * mmap.PAGESIZE
         self.fd = syscalls.perf_event_open(attr, -1, cpu, _OPEN_FD_CLOEXEC)
         try:
@@ -209,7 +211,7 @@ class Ring:
         """Move all that waits into `buffer` (at least `size` bytes); returns the part it filled."""
         (head,) = _u64.unpack_from(self._view, _DATA_HEAD)
         tail = self._tail
-        length = head - tail
+        self.filled = length = head - tail
         if not length:
             return buffer[:0]
         # An acquire, so that weakly ordered CPUs read the data after the head.

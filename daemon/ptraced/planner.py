@@ -11,7 +11,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import UNKNOWN_COLUMNS, RowLayout, lay_out
-from ptraced.origin import Sampled
+from ptraced.origin import Probe, Sampled
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
 from ptraced.ring_set import RingOptions
 from ptraced.sampling.layout import lay_out_sample
@@ -26,6 +26,13 @@ from ptraced.tracefs import Tracefs
 # be shared with other sessions and read as equal rows. More of them share one.
 _OWN_MODULE_MAX = 8
 _LABEL_BYTES_MAX = 256
+# So many programs of probes have a module together: the compiler's time grows faster than
+# their number, and others wait for it.
+_PROBES_PER_MODULE = 64
+# Places of all probes together.
+_PLACES_MAX = 1024
+# Of one event: what has room in a row, with its stack.
+_TEXTS_BYTES_MAX = 8000
 # Of all events together: 3 s of the compiler. One filter has a limit of its own.
 _FILTERS_BYTES_MAX = 128 << 10
 
@@ -58,6 +65,7 @@ def plan_session(
     pids = (*scope.pids, *scope.tids)
     events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids)
     _check_filters(events)
+    _check_probes(events)
     _check_wake_ups(request, events)
     depths = [_stack_depth(request.stacks, event) for event in events]
     layouts = _layouts(events, depths, request.projections)
@@ -175,14 +183,45 @@ def _modules(chosen: Sequence[_Chosen], scope: Scope, headers: Path) -> Iterator
         # room in which they put rows together is not for both.
         groups.setdefault((own, plan.of_file), []).append((number, plan))
     for (own, _), members in groups.items():
-        step = 1 if len(chosen) <= _OWN_MODULE_MAX else len(members)
-        for start in range(0, len(members), step):
-            part = members[start : start + step]
+        for part in _parts(members, len(chosen) <= _OWN_MODULE_MAX):
             module = tuple(plan for _, plan in part)
             places = dispatched([plan.format for plan in module], headers)
             yield PlannedModule(
                 ModulePlan(module, own, places),
                 {position: number for position, (number, _) in enumerate(part)},
+            )
+
+
+def _parts(
+    members: Sequence[tuple[int, EventPlan]], each_alone: bool
+) -> Iterator[list[tuple[int, EventPlan]]]:
+    """Divide a group of events into modules."""
+    part: list[tuple[int, EventPlan]] = []
+    probes = 0
+    for member in members:
+        own = len(member[1].records) if isinstance(member[1].origin, Probe) else 0
+        if part and (each_alone or probes + own > _PROBES_PER_MODULE):
+            yield part
+            part, probes = [], 0
+        part.append(member)
+        probes += own
+    yield part
+
+
+def _check_probes(events: Sequence[SelectedEvent]) -> None:
+    """Refuse probes that would keep the compiler or the kernel busy for long."""
+    probes = [event.origin for event in events if isinstance(event.origin, Probe)]
+    places = sum(len(probe.sites) for probe in probes)
+    if places > _PLACES_MAX:
+        raise LimitExceeded(
+            f"error: the probes have {places} places together, at most {_PLACES_MAX} are possible"
+        )
+    for event in events:
+        size = sum(field.pointed for field in event.format.fields)
+        if size > _TEXTS_BYTES_MAX:
+            raise LimitExceeded(
+                f"error: '{event.text}': the texts have {size} bytes together, at most "
+                f"{_TEXTS_BYTES_MAX} are possible"
             )
 
 

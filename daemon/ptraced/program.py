@@ -64,8 +64,13 @@ class EventPlan:
 
     @property
     def sites(self) -> tuple[Site | None, ...]:
-        """Where a program each is attached; None stands for the tracepoint."""
+        """Where a program is attached; None stands for the tracepoint."""
         return self.origin.sites if isinstance(self.origin, Probe) else (None,)
+
+    @property
+    def records(self) -> tuple[str | None, ...]:
+        """How records are made, which has a program each: for several places, or by the kernel."""
+        return tuple(dict.fromkeys(site.record if site else None for site in self.sites))
 
     @property
     def of_file(self) -> bool:
@@ -189,35 +194,41 @@ def _event_text(number: int, plan: ModulePlan) -> str:
     else:
         filter_text = filter_c.emit(event.filter, event.format, name)
     programs = [
-        _program_text(number, plan, program_name(number, index), site)
-        for index, site in enumerate(event.sites)
+        _program_text(number, plan, program_name(number, index), record, filter_text)
+        for index, record in enumerate(event.records)
     ]
     return "\n".join([filter_text, *programs])
 
 
-def program_name(event: int, site: int) -> str:
-    """What the program of an event is called, and those of a probe's further sites."""
-    return f"event_{event}_{site}" if site else f"event_{event}"
+def program_name(event: int, record: int) -> str:
+    """What the program of an event is called, and those of a probe's further records."""
+    return f"event_{event}_{record}" if record else f"event_{event}"
 
 
-def _program_text(number: int, plan: ModulePlan, name: str, site: Site | None) -> str:
+def _program_text(
+    number: int, plan: ModulePlan, name: str, record: str | None, filter_text: str
+) -> str:
     event = plan.events[number]
     base = TAG_BYTES if plan.tagged else 0
     row_size = plan.padded_size or event.layout.row_size + base
-    largest = _STACK_ROW_MAX if site is None else _STACK_ROW_OF_PROBES_MAX
+    largest = _STACK_ROW_MAX if record is None else _STACK_ROW_OF_PROBES_MAX
+    on_stack = not event.layout.walked and row_size <= largest
+    filter_has_room = filter_c.ROOM in filter_text
     return fill(
         "event.c",
         EVENT=f"event {number} of the module",
         PROGRAM=name,
-        HIT="void" if site is None else "struct pt_regs",
-        IS_PROBE=int(site is not None),
+        HIT="void" if record is None else "struct pt_regs",
+        IS_PROBE=int(record is not None),
         WORDS=max((field.offset // 8 + 1 for field in event.format.fields), default=1),
-        RECORD=site.record if site is not None else "",
-        GUARDED=int(event.of_file),
+        RECORD=record or "",
+        # What is taken before the filter counts hits as lost that it might have refused.
+        FILTER_GUARDED=int(event.of_file and filter_has_room),
+        GUARDED=int(event.of_file and (filter_has_room or not on_stack)),
         RESULT=int(not event.of_file),
         N=number,
         ROW_SIZE=row_size,
-        ON_STACK=int(not event.layout.walked and row_size <= largest),
+        ON_STACK=int(on_stack),
         COPY="\n".join(f"\t{copy}" for copy in _copies(number, event, base, row_size)),
     )
 

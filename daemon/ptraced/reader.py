@@ -193,7 +193,8 @@ class Reader:
         # Reads the ring at once, and makes the rows later: all programs that were started
         # before a row are known then.
         batches = feed.source.rows(ring, self._buffer)
-        self._tasks.catch_up()
+        if ring.filled and feed.source.needs_tasks:
+            self._tasks.catch_up()
         for rows in batches:
             for session, schema_id in feed.takers[rows.event]:
                 session.offer(schema_id, ring.cpu, rows)

@@ -22,7 +22,8 @@ class SampleDecoder:
     def decode(self, schema_id: int, cpu: int, data: bytes) -> Iterator[pb.Sample]:
         """The samples of a batch's rows."""
         schema = self._schemas[schema_id]
-        event = f"{schema.system}:{schema.alias or schema.name}"
+        name = schema.alias or schema.name
+        event = f"{schema.system}:{name}" if schema.system else name
         for row in _rows(schema, data):
             (time,) = struct.unpack_from("<Q", row)
             yield pb.Sample(

@@ -40,13 +40,15 @@ class SentStacks:
             "CPython 3.12 or later and started with -X perf (or PYTHONPERFSUPPORT=1)"
         )
 
-    def forgotten(self) -> int:
+    def forgotten(self, waiting: Iterable[int] = ()) -> int:
         """The number below which the client may forget its stacks; 0 for nothing new.
 
-        To be asked while nothing waits that refers to a stack.
+        Rows that wait still refer to stacks `waiting`.
         """
-        lowest = self._table.low_water
-        if len(self._sent) <= self._held or lowest == self._told:
+        if len(self._sent) <= self._held:
+            return 0
+        lowest = min([self._table.low_water, *waiting])
+        if lowest == self._told:
             return 0
         self._told = lowest
         self._sent = {number for number in self._sent if number >= lowest}

@@ -90,10 +90,11 @@ class Server:
         symbolizer = Symbolizer(
             lambda found: stacks.resolve(found),
             lambda process, file: stacks.note_silent_python(process, file),
+            lambda given_up: stacks.give_up(given_up),
         )
         self._undo.callback(symbolizer.close)
         stacks = StackTable(symbolizer)
-        tasks = Tasks(symbolizer.task_records, stacks.forget_process)
+        tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
         reader = Reader(config.reader.interval_ms / 1000, stacks, tasks)
         self._undo.callback(reader.close)
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)

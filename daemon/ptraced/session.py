@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,7 +19,7 @@ from ptraced import wire
 from ptraced.rows import Rows
 from ptraced.samples import SampleDecoder
 from ptraced.sent_stacks import SentStacks
-from ptraced.stacks import StackTable
+from ptraced.stacks import Stack, StackTable
 
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
@@ -51,6 +51,8 @@ class _Queued:
     schema_id: int
     cpu: int
     rows: Rows
+    # What had been offered before: a mark, ns.
+    mark: int
 
 
 class Session:
@@ -76,8 +78,10 @@ class Session:
         self._changed = threading.Condition()
         self._data: deque[_Queued] = deque()
         self._queued_bytes = 0
-        self._mark = 0
-        self._marked = 0
+        # The stacks that rows in the queue refer to: how many batches, and what they are charged.
+        self._waiting: dict[int, list[int]] = {}
+        # The latest mark, the one that is to be sent, and the last one that was.
+        self._latest_mark = self._mark = self._marked = 0
         self._losses: dict[tuple[int, int, pb.LossStage], _Range] = {}
         self._warnings: list[str] = []
         self._end: pb.End | None = None
@@ -90,7 +94,9 @@ class Session:
         with self._changed:
             if self._end is not None or self._cancelled:
                 return
-            if self._queued_bytes + _cost(rows) > self._queue_bytes:
+            stacks = [stack for stack in rows.stacks if stack.id not in self._waiting]
+            cost = _cost(rows) + sum(stack.cost for stack in stacks)
+            if self._queued_bytes + cost > self._queue_bytes:
                 self._lose(
                     schema_id,
                     cpu,
@@ -99,8 +105,12 @@ class Session:
                     (rows.first_time, rows.last_time),
                 )
                 return
-            self._data.append(_Queued(schema_id, cpu, rows))
-            self._queued_bytes += _cost(rows)
+            self._data.append(_Queued(schema_id, cpu, rows, self._latest_mark))
+            self._queued_bytes += cost
+            for stack in stacks:
+                self._waiting[stack.id] = [0, stack.cost]
+            for stack in rows.stacks:
+                self._waiting[stack.id][0] += 1
             self._delivered[schema_id] += rows.count
 
     def lose(
@@ -134,6 +144,7 @@ class Session:
     def mark(self, time_: int) -> None:
         """End a round: every event older than `time_` was offered. Wakes the taker."""
         with self._changed:
+            self._latest_mark = time_
             due = time_ - self._marked >= self.request.mark_interval > 0
             if self._data or self._losses or due:
                 self._mark = time_
@@ -161,6 +172,7 @@ class Session:
         with self._changed:
             self._cancelled = True
             self._data.clear()
+            self._waiting.clear()
             self._queued_bytes = 0
             self._changed.notify()
 
@@ -174,8 +186,9 @@ class Session:
                 control = self._take_control().SerializeToString()
                 batches = self._take_batches()
                 closing = self._take_closing()
-            ahead = b"".join((control, *self._stack_fragments(batches)))
             # Fragments that are joined are one message: see wire.py.
+            *before, ahead = _joined(chain((control,), self._stack_fragments(batches)))
+            yield from before
             if self._decoder is None:
                 yield b"".join((ahead, *_fragments(batches), closing.SerializeToString()))
             else:
@@ -216,22 +229,30 @@ class Session:
         size = 0
         while self._data and size < MESSAGE_BYTES and _is_complete(self._data[0]):
             batches.append(self._data.popleft())
-            size += len(batches[-1].rows.data)
-            self._queued_bytes -= _cost(batches[-1].rows)
+            rows = batches[-1].rows
+            size += len(rows.data)
+            self._queued_bytes -= _cost(rows) + sum(map(self._taken, rows.stacks))
         return batches
 
+    def _taken(self, stack: Stack) -> int:
+        """Bytes that are free again as one batch less refers to a stack."""
+        waiting = self._waiting[stack.id]
+        waiting[0] -= 1
+        if waiting[0]:
+            return 0
+        del self._waiting[stack.id]
+        return waiting[1]
+
     def _take_closing(self) -> pb.TraceResponse:
-        """Mark and end, where no batches are left that they would have to stand behind."""
-        closing = pb.TraceResponse()
-        if self._data:
-            return closing
-        # Nothing waits that might refer to them.
-        closing.forget_stacks_below = self._stacks.forgotten()
-        if self._mark:
-            closing.mark.time = self._marked = self._mark
+        """What stands behind the batches: mark, what to forget, and the end behind the last."""
+        closing = pb.TraceResponse(forget_stacks_below=self._stacks.forgotten(self._waiting))
+        mark = self._data[0].mark if self._data else self._mark
+        if mark > self._marked:
+            closing.mark.time = self._marked = mark
+        if not self._data:
             self._mark = 0
-        if self._end is not None:
-            closing.end.CopyFrom(self._end)
+            if self._end is not None:
+                closing.end.CopyFrom(self._end)
         return closing
 
     def stacks_resolved(self) -> None:
@@ -248,8 +269,7 @@ class Session:
                 note = self._stacks.silent_python(stack) if self.request.stacks.python else None
                 if note is not None:
                     self.warn(note)
-                yield wire.stack_header(len(stack.data))
-                yield stack.data
+                yield wire.stack_header(len(stack.data)) + stack.data
 
     def _samples(self, batches: list[_Queued]) -> Iterator[bytes]:
         """Messages of self-describing samples, which take many times the room of rows."""
@@ -291,6 +311,19 @@ def _is_complete(batch: _Queued) -> bool:
 def _cost(rows: Rows) -> int:
     """Bytes that a batch takes while it waits: many of one row each take much more than rows."""
     return len(rows.data) + _BATCH_BYTES
+
+
+def _joined(fragments: Iterable[bytes]) -> Iterator[bytes]:
+    """Messages of fragments, none of which is divided; at least one message."""
+    message: list[bytes] = []
+    size = 0
+    for fragment in fragments:
+        if size >= MESSAGE_BYTES:
+            yield b"".join(message)
+            message, size = [], 0
+        message.append(fragment)
+        size += len(fragment)
+    yield b"".join(message)
 
 
 def _fragments(batches: list[_Queued]) -> Iterator[bytes]:

@@ -135,8 +135,8 @@ class Source:
                 uprobe_multi.ATTACH_TYPE if event.of_file and uprobe_multi.is_available() else 0,
             )
             for number, event in enumerate(self.plan.events)
-            for index, site in enumerate(event.sites)
-            if site is not None
+            for index, record in enumerate(event.records)
+            if record is not None
         }
         loaded = {}
         for name, code in compiled.programs.items():
@@ -157,7 +157,8 @@ class Source:
                 program = loaded[program_name(number, 0)].to_bytes(4, "little")
                 self._maps[f"syscall_{place.side}"].update(place.number, program)
                 continue
-            for index, site in enumerate(event.sites):
+            for site in event.sites:
+                index = event.records.index(site.record if site is not None else None)
                 program_fd = loaded[program_name(number, index)]
                 self._attached[program_fd] = number
                 if site is None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import itertools
 import struct
 import threading
-from collections import defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-# Stacks that are kept, with their frames: some KiB each at most.
+# Stacks that are kept, with their frames, and the bytes of both.
 _KEPT_STACKS = 1 << 16
+_KEPT_BYTES = 128 << 20
+# What a stack takes besides its addresses and frames, and a frame while it is not known.
+_STACK_BYTES, _FRAME_BYTES = 512, 128
+# Processes whose time of change is kept.
+_KEPT_CHANGES = 1 << 16
+# Numbers are u32 in rows.
+_NUMBER_MAX = (1 << 32) - 1
 _KEPT_PYTHONS = 4096
 _NO_ADDRESS = bytes(8)
 # What stands before the addresses of a stack: process (0 without a user part), then bytes of
@@ -32,6 +39,14 @@ class Stack:
     id: int
     key: bytes
     data: bytes | None = None
+    # Whether the table keeps it: others may, longer.
+    kept: bool = True
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes, or may come to take once its frames are found."""
+        frames = len(self.key) // 8 * _FRAME_BYTES if self.data is None else len(self.data)
+        return _STACK_BYTES + len(self.key) + frames
 
     @property
     def process(self) -> int:
@@ -45,13 +60,22 @@ class StackTable:
     Numbers grow and are never used again: those below `low_water` are forgotten.
     """
 
-    def __init__(self, frames: Frames, kept: int = _KEPT_STACKS) -> None:
+    def __init__(
+        self, frames: Frames, kept: int = _KEPT_STACKS, kept_bytes: int = _KEPT_BYTES
+    ) -> None:
         self._frames = frames
         self._kept = kept
+        self._kept_bytes = kept_bytes
         self._numbers = itertools.count(1)
         self._ids: dict[bytes, int] = {}
         self._stacks: dict[int, Stack] = {}
         self._of_process: dict[int, set[bytes]] = defaultdict(set)
+        # When processes last came to mean something else by their addresses, ns.
+        self._changed: OrderedDict[int, int] = OrderedDict()
+        # Bytes of the stacks that are kept: what interning adds, and frames that were found.
+        self._bytes = 0
+        # Stacks whose frames nobody found: the next one is looked at anew.
+        self._given_up: deque[int] = deque()
         # Processes that run CPython without the names of Python functions, and its file.
         self.silent_pythons: dict[int, str] = {}
         self._lock = threading.Lock()
@@ -72,6 +96,11 @@ class StackTable:
 
     def number(self, key: bytes, time: int) -> int:
         """The number of a stack that is given as HEAD and addresses."""
+        if self._changed:
+            process = HEAD.unpack_from(key)[0]
+            # Of the program before: nobody else's from now on.
+            if time < self._changed.get(process, 0):
+                return self._add(key, time, shared=False)
         return self._ids.get(key) or self._add(key, time)
 
     def by_number(self, ids: Iterable[int]) -> tuple[Stack, ...]:
@@ -79,17 +108,37 @@ class StackTable:
         return tuple(self._stacks[number] for number in ids if number)
 
     def trim(self) -> None:
-        """Forget the oldest stacks where there are too many."""
-        for number in list(itertools.islice(self._stacks, max(0, len(self._stacks) - self._kept))):
+        """Forget the oldest stacks where there are too many, and those without frames."""
+        while len(self._stacks) > self._kept or self._bytes > self._kept_bytes:
+            number = next(iter(self._stacks))
             stack = self._stacks.pop(number)
             self.low_water = number + 1
+            with self._lock:
+                self._bytes -= stack.cost
+                stack.kept = False
             if self._ids.get(stack.key) == number:
                 self._forget_key(stack.key)
+        while self._given_up:
+            given_up = self._stacks.get(self._given_up.popleft())
+            if given_up is not None and self._ids.get(given_up.key) == given_up.id:
+                self._forget_key(given_up.key)
 
-    def forget_process(self, tgid: int) -> None:
-        """The same addresses of this process mean something else from now on."""
+    def forget_process(self, tgid: int, time: int) -> None:
+        """The same addresses of this process mean something else from `time` (ns) on."""
+        self._changed[tgid] = time
+        self._changed.move_to_end(tgid)
+        if len(self._changed) > _KEPT_CHANGES:
+            self._changed.popitem(last=False)
+        self.silent_pythons.pop(tgid, None)
         for key in self._of_process.pop(tgid, ()):
             self._ids.pop(key, None)
+
+    def forget_processes(self) -> None:
+        """What any process ran may have changed unseen."""
+        for keys in self._of_process.values():
+            for key in keys:
+                self._ids.pop(key, None)
+        self._of_process.clear()
 
     def note_silent_python(self, process: int, file: str) -> None:
         """Remember that the Python functions of a process have no names."""
@@ -103,20 +152,32 @@ class StackTable:
             for number, data in found:
                 stack = self._pending.pop(number, None)
                 if stack is not None:
+                    before = stack.cost
                     stack.data = data
+                    self._bytes += (stack.cost - before) * stack.kept
         self.on_resolved()
 
-    def _add(self, key: bytes, time: int) -> int:
+    def give_up(self, found: Iterable[tuple[int, bytes]]) -> None:
+        """As resolve(), of stacks that have addresses only: for now, not for ever."""
+        found = list(found)
+        self._given_up.extend(number for number, _ in found)
+        self.resolve(found)
+
+    def _add(self, key: bytes, time: int, shared: bool = True) -> int:
         tgid, kernel, user = HEAD.unpack_from(key)
         if not kernel and not user:
             return 0
         number = next(self._numbers)
+        if number > _NUMBER_MAX:
+            return 0
         stack = self._stacks[number] = Stack(number, key)
-        self._ids[key] = number
-        if tgid:
-            self._of_process[tgid].add(key)
+        if shared:
+            self._ids[key] = number
+            if tgid:
+                self._of_process[tgid].add(key)
         with self._lock:
             self._pending[number] = stack
+            self._bytes += stack.cost
         split = HEAD.size + kernel
         own = key[split : split + user]
         # Where frame pointers end, as the ABI has it, the kernel goes one too far.

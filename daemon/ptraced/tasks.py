@@ -27,14 +27,19 @@ class Tasks:
     """The host's tasks as far as the records of all CPUs tell. For the reader's thread.
 
     `forward` gets every slice of records with its CPU, `on_new_program` the process that has
-    started another program, or ended.
+    started another program, or ended, and when (ns), and `on_gap` is called where such news
+    may be missing.
     """
 
     def __init__(
-        self, forward: Callable[[int, bytes], None], on_new_program: Callable[[int], None]
+        self,
+        forward: Callable[[int, bytes], None],
+        on_new_program: Callable[[int, int], None],
+        on_gap: Callable[[], None],
     ) -> None:
         self._forward = forward
         self._on_new_program = on_new_program
+        self._on_gap = on_gap
         self._users = 0
         self._buffer = memoryview(bytearray(0))
         self._names: OrderedDict[int, bytes] = OrderedDict()
@@ -51,6 +56,7 @@ class Tasks:
             self._users = 0
             raise
         # Nobody told what has happened since they were closed.
+        self._on_gap()
         self._forward(self.rings[0].cpu, LOST_RECORD)
         return self.rings
 
@@ -89,12 +95,13 @@ class Tasks:
                 case Comm(is_exec=is_exec):
                     self._remember(record.tid, record.name)
                     if is_exec:
-                        self._on_new_program(record.pid)
+                        self._on_new_program(record.pid, record.time)
                 case Fork() if record.ptid in self._names:
                     self._remember(record.tid, self._names[record.ptid])
                 case Exit() if record.pid == record.tid:
-                    self._on_new_program(record.pid)
+                    self._on_new_program(record.pid, record.time)
                 case Lost():
+                    self._on_gap()
                     _log.warning("%s records of tasks were lost", record.count)
 
     def _remember(self, tid: int, name: bytes) -> None:

@@ -11,9 +11,11 @@ from madeup import Declared, make_tracefs
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config, Limits, Reader
 from ptraced.errors import LimitExceeded, TraceError
+from ptraced.origin import Probe, Site
 from ptraced.planner import SessionPlan, describe, plan_session
+from ptraced.program import ModulePlan
 from ptraced.ring_set import RingOptions
-from ptraced.tracefs import Tracefs
+from ptraced.tracefs import EventFormat, FormatField, Tracefs
 
 PID: Declared = ("pid_t pid", 8, 4, True)
 PRIO: Declared = ("int prio", 12, 4, True)
@@ -231,3 +233,57 @@ def test_what_is_not_delivered_is_warned_of(
     tracefs: Tracefs, selector: str, request_fields: dict[str, object], expected: list[str]
 ) -> None:
     assert plan(tracefs, selector, **request_fields).warnings == expected
+
+
+def probes(monkeypatch: pytest.MonkeyPatch, *found: tuple[EventFormat, Probe]) -> None:
+    """Let probes be found where there are none."""
+    monkeypatch.setattr("ptraced.selector.find_probes", lambda *_, **__: list(found))
+
+
+def probe(name: str, *records: str, pointed: int = 0) -> tuple[EventFormat, Probe]:
+    kind = pb.FIELD_KIND_DYNAMIC_STRING if pointed else pb.FIELD_KIND_UNSIGNED
+    field = FormatField("arg1", "long", kind, 8, 8, False, 8, False, False, pointed)
+    sites = tuple(Site(offset, record) for offset, record in enumerate(records))
+    return EventFormat("usdt", name, 0, (), (field,), ""), Probe(False, sites)
+
+
+def test_many_probes_are_divided_among_modules(
+    tracefs: Tracefs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN ten probes, each at 20 places of which two are alike
+    records = [f"record[1] = {number};" for number in range(19)]
+    probes(monkeypatch, *(probe(f"n{number}", *records, "record[1] = 0;") for number in range(10)))
+
+    modules = [module.plan for module in plan(tracefs, "usdt:p:*@libc").modules]
+
+    assert [len(module.events) for module in modules if isinstance(module, ModulePlan)] == [
+        *(3, 3, 3, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            [probe(f"n{number}", *["record[1] = 0;"] * 206) for number in range(5)],
+            "error: the probes have 1030 places together, at most 1024 are possible",
+        ),
+        (
+            [probe("n", "record[1] = 0;", pointed=8001)],
+            "error: 'usdt:p:*@libc': the texts have 8001 bytes together, at most 8000 are possible",
+        ),
+    ],
+    ids=["places", "texts"],
+)
+def test_probes_that_are_too_much(
+    tracefs: Tracefs,
+    monkeypatch: pytest.MonkeyPatch,
+    found: list[tuple[EventFormat, Probe]],
+    message: str,
+) -> None:
+    probes(monkeypatch, *found)
+
+    with pytest.raises(LimitExceeded) as error:
+        plan(tracefs, "usdt:p:*@libc")
+
+    assert str(error.value) == message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from madeup import Declared, event, make_tracefs
 from ptraced.errors import Unavailable
 from ptraced.filter import check_filter, parse_filter
 from ptraced.layout import lay_out
+from ptraced.origin import Probe, Site
 from ptraced.program import EventPlan, ModulePlan, fill_scope, module_text
 from ptraced.scope import Scope
 from ptraced.syscall_family import Dispatched
@@ -334,3 +335,27 @@ def test_a_scope_is_filled_into_its_maps_and_no_descriptor_stays_open(tmp_path: 
     assert maps["cgroups"].files == [str(group) for group in groups]
     assert list(maps["cgroups"].content) == [0, 1]
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_texts_of_other_lengths_do_not_share_a_source_even_where_only_the_filter_reads_them() -> (
+    None
+):
+    def plan(longest: int) -> ModulePlan:
+        field = replace(TEXT.fields[0], size=8, pointed=longest)
+        format = replace(TEXT, fields=(field,))
+        return ModulePlan((planned(format, condition='path ~ "*z*"'),), EVERYWHERE)
+
+    assert plan(8).key != plan(4096).key
+    assert plan(8).key == plan(8).key
+
+
+def test_places_whose_records_are_alike_have_one_program(tracefs: Tracefs) -> None:
+    records = ("record[0] = 1;", "record[0] = 2;", "record[0] = 1;")
+    sites = tuple(Site(offset, record) for offset, record in enumerate(records))
+    event = replace(planned(PLAIN), origin=Probe(False, sites))
+
+    text = text_of(tracefs, event)
+
+    assert text.count("int event_0(") == text.count("int event_0_1(") == 1
+    assert "event_0_2" not in text
+    assert event.records == records[:2]

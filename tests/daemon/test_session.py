@@ -8,8 +8,8 @@ from pendingframes import PendingFrames
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.rows import Rows
-from ptraced.session import Session
-from ptraced.stacks import StackTable
+from ptraced.session import MESSAGE_BYTES, Session
+from ptraced.stacks import Stack, StackTable
 
 SCHEMA = pb.EventSchema(
     id=1,
@@ -238,3 +238,60 @@ def test_a_stack_is_sent_once() -> None:
 
     assert [len(message.stacks) for message in sent] == [1, 0]
     assert [len(message.batches) for message in sent] == [1, 1]
+
+
+def waiting_stack(table: StackTable, frames: PendingFrames, content: int, size: int) -> Stack:
+    """A stack whose frames have so many bytes."""
+    number = table.intern(7, b"", content.to_bytes(8, "little"), 1)
+    (stack,) = table.by_number([number])
+    frame = pb.Frame(symbol="f" * size)
+    table.resolve([(number, pb.Stack(id=number, frames=[frame]).SerializeToString())])
+    return stack
+
+
+def test_stacks_do_not_make_messages_large() -> None:
+    frames = PendingFrames()
+    table = StackTable(frames)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 30, None, table)
+    stacks = tuple(waiting_stack(table, frames, value, 300_000) for value in range(1, 11))
+
+    carrying.offer(1, 0, Rows(0, 1, bytes(8), 5, 5, stacks))
+    carrying.finish(pb.END_REASON_STOPPED)
+    sizes = [len(message) for message in carrying.messages()]
+
+    assert sum(sizes) > 3_000_000
+    assert max(sizes) < 2 * MESSAGE_BYTES
+
+
+def test_stacks_that_rows_wait_with_take_room_in_the_queue() -> None:
+    frames = PendingFrames()
+    table = StackTable(frames)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 250_000, None, table)
+    first, second, third = (waiting_stack(table, frames, value, 100_000) for value in (1, 2, 3))
+
+    for stack in (first, second, first, third):
+        carrying.offer(1, 0, Rows(0, 1, bytes(8), 5, 5, (stack,)))
+    message = pb.TraceResponse.FromString(next(carrying.messages()))
+
+    assert [batch.count for batch in message.batches] == [1, 1, 1]
+    assert [loss.count for loss in message.losses] == [1]
+    assert carrying.info().queued_bytes == 0
+
+
+def test_a_mark_goes_ahead_of_rows_that_came_after_it() -> None:
+    frames = PendingFrames()
+    table = StackTable(frames)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table)
+    (waiting,) = table.by_number([table.intern(7, b"", bytes([1] * 8), 1)])
+    messages = map(pb.TraceResponse.FromString, carrying.messages())
+
+    carrying.offer(1, 0, Rows(0, 1, bytes(8), 5, 5))
+    carrying.mark(6)
+    carrying.offer(1, 0, Rows(0, 1, bytes(8), 7, 7, (waiting,)))
+    carrying.mark(8)
+    first = next(messages)
+    frames.answer(table, waiting.id)
+    second = next(messages)
+
+    assert (first.batches[0].count, first.mark.time) == (1, 6)
+    assert (second.batches[0].count, second.mark.time) == (1, 8)

@@ -59,11 +59,54 @@ def test_a_new_program_of_the_process_has_new_stacks(table: StackTable) -> None:
     user = table.intern(7, b"", USER, 1)
     other = table.intern(8, b"", USER, 1)
 
-    table.forget_process(7)
-    table.forget_process(9)
+    table.forget_process(7, 10)
+    table.forget_process(9, 10)
+
+    assert table.intern(7, b"", USER, 11) > user
+    assert table.intern(8, b"", USER, 11) == other
+
+
+def test_a_stack_of_the_program_before_is_not_that_of_the_next(table: StackTable) -> None:
+    # GIVEN the news of the program is read before what happened ahead of it
+    table.forget_process(7, 10)
+
+    old = table.intern(7, b"", USER, 9)
+
+    new = table.intern(7, b"", USER, 11)
+    assert new != old
+    assert table.intern(7, b"", USER, 12) == new
+
+
+def test_where_news_may_be_missing_no_process_has_its_old_stacks(table: StackTable) -> None:
+    user, kernel = table.intern(7, b"", USER, 1), table.intern(7, KERNEL, b"", 1)
+
+    table.forget_processes()
 
     assert table.intern(7, b"", USER, 2) > user
-    assert table.intern(8, b"", USER, 2) == other
+    assert table.intern(7, KERNEL, b"", 2) == kernel
+
+
+def test_frames_that_nobody_found_are_looked_for_again(
+    table: StackTable, frames: PendingFrames
+) -> None:
+    first = table.intern(7, b"", USER, 1)
+    table.give_up([(first, message(first))])
+    table.trim()
+
+    assert table.intern(7, b"", USER, 2) > first
+    assert len(frames.asked) == 2
+
+
+def test_the_bytes_of_stacks_are_bounded(frames: PendingFrames) -> None:
+    table = StackTable(frames, kept_bytes=10_000)
+    numbers = [table.intern(7, b"", addresses(value), 1) for value in range(8)]
+    table.trim()
+    assert table.low_water == 1
+
+    table.resolve((number, bytes(3000)) for number in numbers)
+    table.trim()
+
+    assert table.low_water == numbers[6]
 
 
 def test_the_oldest_are_forgotten_where_there_are_too_many(table: StackTable) -> None:

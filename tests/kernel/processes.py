@@ -71,9 +71,9 @@ class Daemon:
 class Calls:
     """The program of calls.c, started and waiting for `make`."""
 
-    def __init__(self, binary: Path, count: int, cpu: int) -> None:
+    def __init__(self, binary: Path, count: int, cpu: int, *more: Path) -> None:
         self.process = subprocess.Popen(
-            [binary, str(count), str(cpu)],
+            [binary, str(count), str(cpu), *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -94,9 +94,9 @@ class Calls:
 
 
 @contextmanager
-def running(binary: Path, count: int, cpu: int = 1) -> Iterator[Calls]:
+def running(binary: Path, count: int, cpu: int = 1, *more: Path) -> Iterator[Calls]:
     """A program that is called like calls.c, until the end of the context."""
-    program = Calls(binary, count, cpu)
+    program = Calls(binary, count, cpu, *more)
     try:
         yield program
     finally:

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 
 # Tags: the field's number << 3, with 0 for varints and 2 for what has a length.
 _STACK_ID, _STACK_FRAME = 0x08, 0x12
+# Characters of a name or path: those who are traced choose them, and each stack repeats them.
+_TEXT_MAX = 512
+_CUT = "..."
 _ADDRESS, _SYMBOL, _OFFSET, _KERNEL, _DSO = 0x08, 0x12, 0x18, 0x20, 0x2A
 
 
@@ -26,7 +29,14 @@ def varint(value: int) -> bytes:
 
 
 def encoded_frame(address: int, kernel: bool, symbol: str, offset: int, dso: str) -> bytes:
-    """A Frame within a Stack; what is empty, 0 or False is left out, as protobuf has it."""
+    """A Frame within a Stack; what is empty, 0 or False is left out, as protobuf has it.
+
+    Of a name that is too long the start remains, of a path the end.
+    """
+    if len(symbol) > _TEXT_MAX:
+        symbol = symbol[: _TEXT_MAX - len(_CUT)] + _CUT
+    if len(dso) > _TEXT_MAX:
+        dso = _CUT + dso[len(_CUT) - _TEXT_MAX :]
     fields = [bytes((_ADDRESS,)) + varint(address)] if address else []
     if symbol:
         fields.append(_text(_SYMBOL, symbol))

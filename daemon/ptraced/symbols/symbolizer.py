@@ -12,9 +12,9 @@ import select
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 
 from ptraced import log
 from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, addresses_only, packed
@@ -41,17 +41,19 @@ class Symbolizer:
     """Finds the symbols of stacks, in order.
 
     `on_resolved` is called from a thread of this object with stack ids and serialized
-    pb.Stack messages, once for each stack. `on_python_without_map` is called with a process
-    id and the path of its interpreter, once for a process whose Python functions nobody
-    tells.
+    pb.Stack messages, once for each stack, or on_given_up is with those that have addresses
+    only. `on_python_without_map` is called with a process id and the path of its interpreter,
+    once for a process whose Python functions nobody tells.
     """
 
     def __init__(
         self,
         on_resolved: Callable[[Resolved], None],
         on_python_without_map: Callable[[int, str], None] = lambda pid, path: None,
+        on_given_up: Callable[[Resolved], None] | None = None,
     ) -> None:
         self._on_resolved = on_resolved
+        self._on_given_up = on_given_up or on_resolved
         self._on_python = on_python_without_map
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -107,6 +109,8 @@ class Symbolizer:
             if self._closing:
                 return
             if self._queued_stacks < _STACKS_MAX and self._queued_bytes <= _BYTES_MAX:
+                if not self._pending and not self._queued_stacks:
+                    self._last_answer = monotonic()
                 self._put(stack_id, message)
             else:
                 self.overflowed += 1
@@ -166,7 +170,7 @@ class Symbolizer:
             self._queued_stacks -= bool(stack_id)
             if stack_id:
                 if not self._pending:
-                    self._last_answer = time.monotonic()
+                    self._last_answer = monotonic()
                 self._pending[stack_id] = message
         self._queued_bytes -= size
         return b"".join(batch)
@@ -179,7 +183,7 @@ class Symbolizer:
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Start the process, unless it keeps dying: then what waits is answered."""
-        now = time.monotonic()
+        now = monotonic()
         if len(self._starts) < _STARTS_MAX or now - self._starts[0] > _STARTS_WITHIN:
             self._starts.append(now)
             try:
@@ -209,6 +213,7 @@ class Symbolizer:
             with self._writing:
                 while data and not process.stdin.closed:
                     data = data[os.write(process.stdin.fileno(), data) :]
+                    self._last_answer = monotonic()
         except OSError:
             # The other thread sees its end, and answers what it was asked.
             process.kill()
@@ -257,7 +262,7 @@ class Symbolizer:
             elif kind == Kind.COMPLAINT:
                 log.event(bytes(body).decode(errors="replace"), logging.WARNING)
         with self._changed:
-            self._last_answer = time.monotonic()
+            self._last_answer = monotonic()
             resolved = [one for one in resolved if self._pending.pop(one[0], None) is not None]
         if resolved:
             self._call(self._on_resolved, resolved)
@@ -266,11 +271,13 @@ class Symbolizer:
         with self._changed:
             messages, self._given_up = self._given_up, []
         if messages:
-            self._call(self._on_resolved, [addresses_only(message) for message in messages])
+            self._call(self._on_given_up, [addresses_only(message) for message in messages])
 
     def _end_if_stuck(self, process: subprocess.Popen[bytes]) -> None:
         with self._changed:
-            stuck = self._pending and time.monotonic() - self._last_answer > _PATIENCE
+            # Also one that takes no more: then stacks wait here.
+            waiting = self._pending or self._queued_stacks
+            stuck = waiting and monotonic() - self._last_answer > _PATIENCE
         if stuck:
             log.event("the process for symbols hangs and is ended", logging.ERROR)
             process.kill()
