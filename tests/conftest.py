@@ -5,6 +5,10 @@ from __future__ import annotations
 import functools
 import os
 
+# gRPC would start threads in children that are forked here, whose descriptors are closed. It
+# reads this when it is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 import pytest
 
 from ptraced.check import checks

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from ptraced import filter_c
@@ -137,7 +138,7 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
             STACK_MASK=_STACK_MASK,
         ),
         scope_text(plan.scope, tracefs),
-        (_BPF / "filter.h").read_text(),
+        template("filter.h"),
     ]
     if any(isinstance(event.origin, Probe) for event in plan.events):
         parts.append("#include <asm/ptrace.h>")
@@ -147,9 +148,15 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
     return "\n".join(parts)
 
 
+@cache
+def template(file: str) -> str:
+    """A file in bpf/, as it was when first asked for: it belongs to this program."""
+    return (_BPF / file).read_text()
+
+
 def fill(file: str, **values: object) -> str:
     """The text of a file in bpf/ with its holes filled."""
-    text = (_BPF / file).read_text()
+    text = template(file)
     return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), text)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from ptraced import filter_c
-from ptraced.program import fill, scope_text
+from ptraced.program import fill, scope_text, template
 from ptraced.sampling.filters import FILTER_WORDS, filter_format
 from ptraced.sampling.plan import SamplingPlan
 from ptraced.tracefs import Tracefs
 
 PROGRAM = "keep_sample"
-_BPF = Path(__file__).parent.parent / "bpf"
 
 
 def sample_text(plan: SamplingPlan, tracefs: Tracefs) -> str | None:
@@ -28,7 +26,7 @@ def sample_text(plan: SamplingPlan, tracefs: Tracefs) -> str | None:
     return "\n".join(
         [
             scope_text(scope, tracefs),
-            (_BPF / "filter.h").read_text(),
+            template("filter.h"),
             filter_text,
             fill("sample.c", PROGRAM=PROGRAM, WORDS=FILTER_WORDS),
         ]

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 
 # Seconds that a name may take, and bytes that the child may use beyond what it has.
-_PATIENCE = 0.25
+_PATIENCE = 0.5
 # Seconds until the child must have begun.
 _START_PATIENCE = 10.0
 _MEMORY = 256 << 20
