@@ -6,13 +6,14 @@ import os
 import shutil
 import socket
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from probed_files import find
 
-from ptraced.errors import TraceError, Unavailable
+from ptraced.errors import NotFound, TraceError, Unavailable
 from ptraced.probes import elf_open, elf_search, user
 from ptraced.probes.elf_open import open_probed
 
@@ -192,9 +193,84 @@ def test_names_are_looked_for_as_ldso_and_shells_do() -> None:
     assert open_probed("sh", [os.getpid()]).path.endswith("/bin/sh")
 
 
+def cache_of(entries: list[tuple[int, int]], strings: bytes) -> bytes:
+    """A cache whose entries have names and paths at these places of `strings`."""
+    base = elf_search._HEADER.size + len(entries) * elf_search._ENTRY.size
+    head = elf_search._HEADER.pack(elf_search._MAGIC, len(entries), len(strings), 0, 0)
+    packed = (
+        elf_search._ENTRY.pack(0x303, base + name, base + path, 0, 0) for name, path in entries
+    )
+    return head + b"".join(packed) + strings
+
+
 def test_a_cache_that_lies_gives_nothing_wrong() -> None:
     entry = elf_search._ENTRY.pack(0x303, 10_000, 20_000, 0, 0)
     head = elf_search._HEADER.pack(elf_search._MAGIC, 1 << 31, 0, 0, 0)
 
-    assert list(elf_search.cached_libraries(head + entry + b"xy", 0x303)) == [("", "")]
-    assert list(elf_search.cached_libraries(b"old", 0x303)) == []
+    assert elf_search.cached_libraries(head + entry + b"xy", 0x303, "c") == []
+    assert elf_search.cached_libraries(b"old", 0x303, "c") == []
+
+
+def test_names_come_before_versions_of_them() -> None:
+    strings = b"libc.so.6\0libc.so\0/b\0/a\0"
+    cache = cache_of([(0, 18), (0, 21), (10, 18)], strings)
+
+    assert elf_search.cached_libraries(cache, 0x303, "c") == ["/b", "/a"]
+    assert elf_search.cached_libraries(cache, 0x303, "libc.so.6") == ["/b", "/a"]
+    assert elf_search.cached_libraries(cache, 0x303, "libc.so.5") == []
+    assert elf_search.cached_libraries(cache, 0x301, "c") == []
+
+
+def test_a_cache_of_overlapping_names_takes_no_memory() -> None:
+    # GIVEN a cache each of whose entries has names of 4096 bytes, 800 MB in all
+    strings = b"libc.so." + b"".join(b"%d" % number for number in range(4000)) + b"\0"
+    cache = cache_of([(0, number % 5000) for number in range(100_000)], strings)
+
+    tracemalloc.start()
+    try:
+        found = elf_search.cached_libraries(cache, 0x303, "c")
+        missing = elf_search.cached_libraries(cache, 0x303, "nosuch")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert (len(found), missing) == (64, [])
+    assert most < 2 << 20
+
+
+def test_a_cache_that_is_a_fifo_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    flags = []
+
+    def opener(path: str, given: int) -> int:
+        flags.append(given)
+        return os.open(tmp_path / "fifo", given)
+
+    with pytest.raises(NotFound):
+        elf_search.find_by_name("c", opener)
+
+    assert all(given & os.O_PATH for given in flags)
+
+
+def test_a_cache_is_read_to_a_limit(tmp_path: Path) -> None:
+    # GIVEN a cache with a name that lies behind a hole of 4 MiB
+    entry = elf_search._ENTRY.pack(0x303, 5 << 20, 100, 0, 0)
+    head = elf_search._HEADER.pack(elf_search._MAGIC, 1, 0, 0, 0)
+    strings = b"/bin/true\0".rjust(100 + 10 - len(head + entry), b"\0")
+    cache = tmp_path / "cache"
+    opened = {"/etc/ld.so.cache": str(cache)}
+
+    def find() -> str:
+        return elf_search.find_by_name(
+            "nosuch.so", lambda path, flags: os.open(opened.get(path, path), flags)
+        )
+
+    near = elf_search._ENTRY.pack(0x303, 110, 100, 0, 0)
+    cache.write_bytes(head + near + strings + b"nosuch.so\0")
+    assert find() == "/bin/true"
+    cache.write_bytes(head + entry + strings)
+    with cache.open("r+b") as file:
+        file.seek(5 << 20)
+        file.write(b"nosuch.so\0")
+    with pytest.raises(NotFound):
+        find()

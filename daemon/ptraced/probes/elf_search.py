@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ptraced.diagnostics import printable
 from ptraced.errors import NotFound
@@ -18,7 +18,10 @@ from ptraced.errors import NotFound
 Opener = Callable[[str, int], int]
 
 _CACHE = "/etc/ld.so.cache"
-_CACHE_BYTES_MAX = 16 << 20
+# A target process may have a root, and a cache, of its own making. Large hosts' have 200 KiB.
+_CACHE_BYTES_MAX = 4 << 20
+_PATHS_MAX = 64
+_PATH_BYTES_MAX = 4096
 _MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER = struct.Struct("<20sIIBxxxI12x")
 _ENTRY = struct.Struct("<iIIIQ")
@@ -40,48 +43,65 @@ def find_by_name(name: str, opener: Opener) -> str:
     )
 
 
-def cached_libraries(cache: bytes, flags: int) -> Iterator[tuple[str, str]]:
-    """The name and path of each library in the bytes of a cache whose flags are `flags`."""
+def cached_libraries(cache: bytes, flags: int, name: str) -> list[str]:
+    """The paths of the libraries that `name` may mean, best first; at most 64.
+
+    `cache` is what the cache's file has; of its entries those with these `flags` count.
+    """
     if len(cache) < _HEADER.size or not cache.startswith(_MAGIC):
-        return
+        return []
     _, count, _, _, _ = _HEADER.unpack_from(cache)
     end = min(_HEADER.size + count * _ENTRY.size, len(cache))
     whole = end - (end - _HEADER.size) % _ENTRY.size
-    for entry, key, value, _, _ in _ENTRY.iter_unpack(cache[_HEADER.size : whole]):
-        if entry == flags:
-            yield _string(cache, key), _string(cache, value)
+    wanted = os.fsencode(name)
+    stems = (wanted + b".so", b"lib" + wanted + b".so")
+    names = tuple(one + b"\0" for one in (wanted, *stems))
+    versions = tuple(stem + b"." for stem in stems)
+    # The names may overlap, and so be far longer together than the file: none is copied.
+    found: dict[str, bool] = {}
+    for entry, key, value, _, _ in _ENTRY.iter_unpack(memoryview(cache)[_HEADER.size : whole]):
+        exact = entry == flags and cache.startswith(names, key)
+        if exact or (entry == flags and cache.startswith(versions, key)):
+            path = _path(cache, value)
+            found[path] = exact or found.get(path, False)
+            if len(found) == _PATHS_MAX:
+                break
+    return sorted(found, key=lambda path: (not found[path], "" if found[path] else path))
 
 
 def _in_cache(name: str, opener: Opener) -> list[str]:
+    handle = _regular(_CACHE, opener)
+    if handle is None:
+        return []
     try:
-        fd = opener(_CACHE, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        # The very file that was looked at.
+        with open(f"/proc/self/fd/{handle}", "rb") as file:
+            cache = file.read(_CACHE_BYTES_MAX)
     except OSError:
         return []
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return []
-        cache = file.read(_CACHE_BYTES_MAX)
-    flags = _MACHINE_FLAGS.get(os.uname().machine, 0)
-    stems = (f"{name}.so", f"lib{name}.so")
-    exact, versions = [], []
-    for library, path in cached_libraries(cache, flags):
-        if library in (name, *stems):
-            exact.append(path)
-        elif library.startswith(tuple(f"{stem}." for stem in stems)):
-            versions.append(path)
-    return exact + sorted(versions)
+    finally:
+        os.close(handle)
+    return cached_libraries(cache, _MACHINE_FLAGS.get(os.uname().machine, 0), name)
 
 
-def _string(cache: bytes, start: int) -> str:
-    return os.fsdecode(cache[start : start + 4096].partition(b"\0")[0])
+def _path(cache: bytes, start: int) -> str:
+    return os.fsdecode(cache[start : start + _PATH_BYTES_MAX].partition(b"\0")[0])
 
 
 def _is_file(path: str, opener: Opener) -> bool:
+    handle = _regular(path, opener)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
+
+
+def _regular(path: str, opener: Opener) -> int | None:
+    """A handle of a regular file, by which nothing is opened: FIFOs and devices do not notice."""
     try:
-        fd = opener(path, os.O_PATH | os.O_CLOEXEC)
+        handle = opener(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return False
-    try:
-        return stat.S_ISREG(os.fstat(fd).st_mode)
-    finally:
-        os.close(fd)
+        return None
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    return None
