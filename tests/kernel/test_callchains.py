@@ -92,6 +92,7 @@ def test_parts_and_depth_are_as_asked_for(
     with running(build("stacks"), 1) as program, daemon.connect() as host:
         total = trace_while(host, request(program, GETPPID, stacks), program.make)
 
+    assert total.stacks
     for stack in total.stacks:
         assert {frame.kernel for frame in stack.frames} == parts
         if stacks.max_depth:
