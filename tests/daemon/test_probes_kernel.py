@@ -186,7 +186,7 @@ def test_a_function_of_a_module_has_its_own_prototype(made_up: Kernel) -> None:
     assert names(made_up.one("kprobe:of_module")[0]) == ["ip", "count"]
 
 
-@pytest.mark.parametrize("typed", ["+0x10", "+16", "+0X10"])
+@pytest.mark.parametrize("typed", ["+0x10", "+16", "+0X10", "+016"])
 def test_inside_of_a_function_there_is_the_place_only(made_up: Kernel, typed: str) -> None:
     format, site = made_up.one(f"kprobe:vfs_read{typed}")
 
@@ -194,6 +194,15 @@ def test_inside_of_a_function_there_is_the_place_only(made_up: Kernel, typed: st
     # int3 is one byte.
     assert site == Site(16, "record[0] = (u64)(regs->ip - 1);", "vfs_read")
     assert made_up.tried == [("vfs_read", 16, False)]
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 20, "0x" + "f" * 5000])
+def test_numbers_without_end_are_refused(made_up: Kernel, digits: str) -> None:
+    # Also where no list tells how long functions are.
+    for symbols in (KALLSYMS, ""):
+        made_up.kallsyms.write_text(symbols)
+        with pytest.raises(TraceError, match=r"^error: no function has as many bytes: "):
+            made_up.find(f"kprobe:vfs_read+{digits}")
 
 
 def test_an_address_may_be_a_functions(made_up: Kernel) -> None:
@@ -319,6 +328,12 @@ def test_what_the_lists_leave_open_is_tried(made_up: Kernel) -> None:
             TraceError,
             "'vfs_read' has 0x100 bytes at most: 0x100 is beyond its end",
             "+0x100",
+        ),
+        (
+            "kprobe:vfs_read+0x80000000",
+            TraceError,
+            "no function has as many bytes: an offset is 0x7fffffff at most",
+            "+0x80000000",
         ),
         (
             "kretprobe:vfs_read+0",

@@ -292,6 +292,7 @@ def test_an_instruction_is_not_cut(library: Path, stripped: Path) -> None:
 
     assert sites("uprobe", "inner+3", library) == [start + 3]
     assert sites("uprobe", "inner+0x3", library) == [start + 3]
+    assert sites("uprobe", "inner+003", library) == [start + 3]
     assert refusal("uprobe", "inner+1", library) == (
         "error: 'inner+1' is inside of an instruction; the nearest ones start at +0x0 and +0x3 of "
         "the function"
@@ -317,6 +318,7 @@ def test_code_that_cannot_be_decoded(tmp_path: Path) -> None:
 
 def test_an_offset_behind_the_end(library: Path) -> None:
     assert refusal("uprobe", "inner+1000", library).endswith(" there is no +0x3e8 in it")
+    assert refusal("uprobe", "inner+01000", library).endswith(" there is no +0x3e8 in it")
     assert refusal("uprobe", "xyzzy+0x10", library, NotFound) == (
         f"error: no function 'xyzzy' in '{library}'"
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
 from ptraced.origin import Sampled
-from ptraced.sampling import attr, origins
+from ptraced.sampling import attr, breakpoint, origins
 from ptraced.sampling.selector import SampledOptions, find_sampled, is_sampled, names
 from ptraced.selector import parse_selectors
 
@@ -486,6 +487,25 @@ def test_breakpoints_on_kernel_addresses_need_a_capability(kernel: Kernel) -> No
         "error: breakpoints on kernel addresses need the daemon to have CAP_SYS_ADMIN\n"
         "  breakpoint/0xffffffff81000000/\n"
         "  ^~~~~~~~~~"
+    )
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 20, "0x1" + "0" * 16, "0x" + "f" * 5000])
+def test_addresses_of_more_than_64_bits(digits: str) -> None:
+    for event, options in (("breakpoint", digits), (f"mem:{digits}", "")):
+        assert refused(event, options).startswith("error: an address has 64 bits\n")
+
+
+def test_numbers_with_a_zero_in_front_are_decimal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "kallsyms").write_text("ffffffff82000000 D jiffies\n")
+    monkeypatch.setattr(breakpoint, "_KALLSYMS", tmp_path / "kallsyms")
+
+    assert find("breakpoint", "0100")[1].config1 == 100
+    assert find("breakpoint", "jiffies+010")[1].config1 == 0xFFFFFFFF8200000A
+    assert refused("breakpoint", f"jiffies+{'9' * 5000}").startswith(
+        "error: an address has 64 bits\n"
     )
 
 

@@ -62,6 +62,11 @@ def test_aarch64(text: str, place: Place) -> None:
         "8@$99999999999999999999",
         "8@99999999999999999999(%rax)",
         "8@%rax)",
+        "8@$010",
+        "8@010(%rax)",
+        f"8@${'9' * 5000}",
+        f"8@$0x{'9' * 5000}",
+        f"8@{'9' * 5000}(%rax)",
     ],
 )
 def test_what_is_not_understood_is_left_out(text: str) -> None:
@@ -72,7 +77,9 @@ def test_what_is_not_understood_is_left_out(text: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["8@[x0, x1]", "8@[w0, 8]", "8f@d0", "8@d0"])
+@pytest.mark.parametrize(
+    "text", ["8@[x0, 010]", f"8@{'9' * 5000}", "8@[x0, x1]", "8@[w0, 8]", "8f@d0", "8@d0"]
+)
 def test_what_is_not_understood_of_aarch64(text: str) -> None:
     assert parse_operands(text, "aarch64")[:1] == [None]
 

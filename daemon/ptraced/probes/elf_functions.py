@@ -10,6 +10,7 @@ from fnmatch import translate
 
 from ptraced.diagnostics import printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError
+from ptraced.numbers import number
 from ptraced.probes import elf_instructions, elf_refusals
 from ptraced.probes.elf_answer import Refused
 from ptraced.probes.elf_image import Image
@@ -60,7 +61,7 @@ class Functions:
             found = self._named(split["name"])
             if found:
                 symbol = self._one(found, split["name"])
-                return [self._inside(target, symbol, int(split["offset"], 0))]
+                return [self._inside(target, symbol, number(split["offset"]))]
         if _GLOB.search(target):
             return self._matching(target, most)
         raise elf_refusals.unknown(

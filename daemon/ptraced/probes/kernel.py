@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from ptraced.btf_functions import Prototype, prototypes
 from ptraced.diagnostics import pointed, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
+from ptraced.numbers import number
 from ptraced.origin import Probe, Site
 from ptraced.perf_event import attach_kprobe, pmu_type
 from ptraced.probes.kernel_fields import (
@@ -36,6 +37,8 @@ from ptraced.tracefs import EventFormat, Tracefs
 _TARGET = re.compile(r"(?P<name>[A-Za-z_][\w.$]*)(?P<offset>\+(?:0[xX][\da-fA-F]+|\d+))?", re.A)
 _ADDRESS = re.compile(r"0[xX][\da-fA-F]{1,16}")
 _GLOB = re.compile(r"[\w.$*?\[\]!-]*[*?[][\w.$*?\[\]!-]*", re.A)
+# No function is longer: all of the kernel's code has less.
+_OFFSET_MAX = 0x7FFFFFFF
 # Linux 5.15 and later, commit 9ffd9f3ff719.
 _FUNCTION_HELPER = "bpf_get_func_ip_kprobe"
 _FUNCTION_ADDRESS = "bpf_get_func_ip(regs)"
@@ -81,7 +84,7 @@ class _Finder:
             self._check_characters()
         self._check_kprobes()
         if parsed is not None:
-            return [self._function(parsed["name"], int((parsed["offset"] or "+0")[1:], 0))]
+            return [self._function(parsed["name"], number((parsed["offset"] or "+0")[1:]))]
         if _ADDRESS.fullmatch(self._target):
             return [self._address(int(self._target, 16))]
         return self._matching()
@@ -129,6 +132,9 @@ class _Finder:
     def _function(self, name: str, offset: int) -> _Target:
         if self._returns and self._target != name:
             message = "a function returns as a whole: kretprobe takes no offset"
+            raise TraceError(self._pointed(message, len(name)))
+        if offset > _OFFSET_MAX:
+            message = f"no function has as many bytes: an offset is {_OFFSET_MAX:#x} at most"
             raise TraceError(self._pointed(message, len(name)))
         symbols = self.functions.symbols(name)
         code = [symbol for symbol in symbols if symbol.is_code]

@@ -13,7 +13,8 @@ from ptraced.probes.registers import of_machine
 from ptraced.probes.user_places import Place
 
 _SIZE = re.compile(r"(-?)([1248])(f?)")
-_NUMBER = r"[+-]?(?:0[xX][0-9a-fA-F]+|[0-9]+)"
+# Assemblers take 010 as octal, and no compiler writes it: nobody can have meant it.
+_NUMBER = r"[+-]?(?:0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19})"
 # Words that start with a size; operands of aarch64 have spaces inside of brackets.
 _WORD = re.compile(r"-?[0-9]+f?@(?:\[[^]]*\]|\([^)]*\)|[^\s([]*(?:\([^)]*\)|\[[^]]*\])?)(?:\s|$)")
 # <sys/sdt.h> has macros for 12; records of probes are small.

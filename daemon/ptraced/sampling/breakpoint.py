@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptraced.numbers import TOO_LARGE, number
+
 _KALLSYMS = Path("/proc/kallsyms")
 _SPEC = re.compile(
     r"(?P<address>0[xX][0-9a-fA-F]+|[0-9]+|(?P<symbol>[A-Za-z_.][\w.]*)"
@@ -72,20 +74,16 @@ def parse_breakpoint(spec: str, length: int, access: str) -> Breakpoint:
     default = _LONG if bits == _EXECUTE else length
     size = _length(found, default, bits)
     if found["symbol"]:
-        address = _symbol(found["symbol"]) + int(found["offset"] or "0", 0)
+        address = _symbol(found["symbol"]) + number(found["offset"] or "0")
     else:
-        address = _number(found["address"])
-    if address >= 1 << 64:
+        address = number(found["address"])
+    if address >= TOO_LARGE:
         raise BreakpointError("an address has 64 bits", *found.span("address"))
     if bits != _EXECUTE and address % size:
         raise BreakpointError(
             f"a breakpoint of {size} bytes starts at a multiple of {size}", *found.span("address")
         )
     return Breakpoint(address, size, bits)
-
-
-def _number(text: str) -> int:
-    return int(text, 16 if text[:2] in ("0x", "0X") else 10)
 
 
 def _access(typed: str | None, default: str, found: re.Match[str]) -> int:

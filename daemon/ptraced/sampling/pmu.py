@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptraced.diagnostics import nearest, printable
+from ptraced.numbers import TOO_LARGE, number
 
 DEVICES = Path("/sys/bus/event_source/devices")
 # Those whose events have names, or ways to be probed, of their own.
@@ -104,8 +105,8 @@ def _apply(directory: Path, event: PmuEvent, term: str, aliases: bool) -> None:
 def _number(text: str) -> int:
     if not re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", text):
         raise ValueError(f"'{printable(text)}' is no number; 0x3c and 60 are")
-    value = int(text, 16 if text[:2] in ("0x", "0X") else 10)
-    if value >= 1 << 64:
+    value = number(text)
+    if value >= TOO_LARGE:
         raise ValueError(f"{text} has more than 64 bits")
     return value
 
