@@ -173,6 +173,27 @@ def test_attr_of_what_costs_more() -> None:
     assert struct.unpack_from("<I", data, 112) == (4096,)
 
 
+@pytest.mark.parametrize(
+    ("depth", "asked"),
+    [
+        # Deep stacks of the kernel must not take the room of the user's.
+        ((8, 8), 100),
+        ((127, 1), 100),
+        ((8, 0), 8),
+        ((0, 127), 100),
+    ],
+)
+def test_frames_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, depth: tuple[int, int], asked: int
+) -> None:
+    monkeypatch.setattr(attr, "setting", {"perf_event_max_stack": 100}.__getitem__)
+    origin = Sampled(1, 0, "cpu-clock", frequency=99)
+
+    data = attr.sample_attr(origin, Shape(m.TIME | m.CALLCHAIN), watermark=0, depth=depth)
+
+    assert struct.unpack_from("<H", data, 108) == (asked,)
+
+
 def test_processes_of_an_event_stand_in_place_of_the_sessions() -> None:
     session = Scope(cpus=(0,), pids=(1,), identity=(7,))
 

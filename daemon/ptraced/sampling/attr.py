@@ -68,12 +68,19 @@ def sample_attr(
         _CLOCK_MONOTONIC,
         registers if of & m.REGS_INTR else 0,
         0,
-        # The kernel counts the frames of both parts together, and has room for this setting.
-        min(kernel + user, stack_limit()) if of & m.CALLCHAIN else 0,
+        _frames(kernel, user) if of & m.CALLCHAIN else 0,
         0,
         _AUX_BYTES if of & m.AUX else 0,
         0,
     )
+
+
+def _frames(kernel: int, user: int) -> int:
+    """Frames to ask for: the kernel's come first, and leave to the user's what they do not take.
+
+    It has room for so many of both as the setting says; who reads samples cuts the parts.
+    """
+    return stack_limit() if kernel and user else min(kernel + user, stack_limit())
 
 
 def counter_attr(origin: Sampled, shape: Shape) -> bytes:
