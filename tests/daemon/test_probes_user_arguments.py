@@ -31,6 +31,7 @@ bool others(bool a, enum colour b, enum sign c, char d, wchar_t e, long long f) 
 name_t pointers(struct box *a, const box_t *b, char **c, void *d, int (*e)(void), name_t f)
 { return f; }
 enum sign reserved(int ip, int _pid, int common_type, int arg1) { return MINUS; }
+int reserved_too(int func, int ret, int ret_, int _own, int function) { return ret; }
 void many(int a, int b, int c, int d, int e, int f, int g, char h) { }
 struct box by_value(struct box a, int b) { return a; }
 double real(float a, int b) { return a; }
@@ -128,6 +129,9 @@ def test_pointers(library: Path) -> None:
 def test_names_that_events_have_themselves(library: Path) -> None:
     found = fields("uprobe", "reserved", library)
     assert list(found) == ["ip_", "_pid_", "common_type_", "arg1"]
+    found = fields("uprobe", "reserved_too", library)
+    assert list(found) == ["func_", "ret_", "ret__", "_own_", "function"]
+    assert list(fields("uretprobe", "reserved_too", library)) == ["ret"]
 
 
 def test_arguments_on_the_stack(library: Path) -> None:

@@ -21,8 +21,8 @@ _KINDS = {
 }
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _NUMBERED = re.compile(r"arg([1-9][0-9]{0,2})")
-# Events have these of their own.
-_TAKEN = re.compile(r"ip|__.*__|common_.*|_(pid|tid|time|cpu|period|comm|realtime|callchain|event)")
+# Events have these of their own, or may come to have them.
+_TAKEN = re.compile(r"ip|func|ret|_.*|common_.*")
 
 
 class UnknownStrings(Exception):
@@ -60,7 +60,8 @@ def _names(arguments: Sequence[Argument]) -> Iterator[str]:
         name = argument.name
         if not _IDENTIFIER.fullmatch(name):
             name = f"arg{argument.number}"
-        if _TAKEN.fullmatch(name):
+        # What is returned is no argument: it is `ret`.
+        if argument.number and _TAKEN.fullmatch(name):
             name += "_"
         while name in given:
             name += "_"
