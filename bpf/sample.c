@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Says which samples of a perf event count: the kernel drops those for which this
 // returns 0. It runs before the sample is put together, and only for our own event.
+#ifdef CONFIG_X86
+// As in uapi/linux/bpf_perf_event.h, which takes in most of the kernel's headers there.
+#include <asm/ptrace.h>
+struct bpf_perf_event_data {
+	struct pt_regs regs;
+	u64 sample_period;
+	u64 addr;
+};
+#else
 #include <uapi/linux/bpf_perf_event.h>
+#endif
 
 int @PROGRAM@(struct bpf_perf_event_data *hit)
 {
