@@ -13,7 +13,7 @@ from probed_files import build, fields, find
 
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.origin import Probe, ProbedFile, Site
-from ptraced.probes import user
+from ptraced.probes import elf_ask, user
 from ptraced.probes.user import explain_user_refusal
 from ptraced.tracefs import EventFormat
 
@@ -148,7 +148,7 @@ def test_the_same_question_is_answered_from_memory(
     library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = find("uprobe", "outer", library)
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(elf_ask, "_run", None)
 
     assert find("uprobe", "outer", library)[0][1].sites == first[0][1].sites
 
@@ -343,6 +343,17 @@ def test_where_a_program_starts_there_is_no_return_address(tmp_path: Path) -> No
         f"error: '_start' is where '{program}' starts: it has nowhere to return to"
     )
     assert len(sites("uprobe", "_start", program)) == 1
+
+
+def test_wildcards_over_returns_leave_out_where_a_program_starts(tmp_path: Path) -> None:
+    source = "void _starting(void) { }\nint main(void) { return 0; }"
+    program = build(tmp_path / "program.c", source, "-O0")
+
+    assert "_start" in [event.name for event, _ in find("uprobe", "_start*", program)]
+    assert [event.name for event, _ in find("uretprobe", "_start*", program)] == ["_starting"]
+    assert refusal("uretprobe", "_star[t]", program) == (
+        f"error: '_start' is where '{program}' starts: it has nowhere to return to"
+    )
 
 
 def test_go_moves_its_stacks(library: Path) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import io
+import json
+import os
+import platform
 import random
 import struct
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from probed_files import build, find
 
-from ptraced.errors import TraceError
-from ptraced.probes import elf_ask, user
-from ptraced.probes.elf_answer import Refused, from_json
+from ptraced.errors import LimitExceeded, TraceError, Unavailable
+from ptraced.probes import elf_ask, elf_worker, user
+from ptraced.probes.elf_answer import Argument, Found, FoundSite, Refused, from_json, to_json
+from ptraced.probes.user_places import RETURNED, Place
 
 KERNEL_TESTS = Path(__file__).parent.parent / "kernel"
 # Seconds: the worker may have ten of the CPU, and nothing here needs them.
@@ -191,6 +199,13 @@ PLACE = ("sites", 0, "places", 0)
         ((*PLACE, "displacement"), 1 << 63),
         ((*PLACE, "displacement"), "0"),
         ((*PLACE, "more"), 1),
+        # In Python they are equal to what may be said.
+        (("arguments", 0, "size"), 4.0),
+        (("arguments", 0, "size"), True),
+        ((*PLACE, "scale"), True),
+        ((*PLACE, "size"), 4.0),
+        ((*PLACE, "signed"), 1),
+        ((*PLACE, "signed"), "yes"),
     ],
 )
 def test_a_worker_that_was_taken_over_cannot_say_what_it_likes(
@@ -209,9 +224,9 @@ def test_answers_that_are_none(answer: object) -> None:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], None]:
-    """Takes the place of subprocess.run."""
+    """Takes the place of the process."""
     monkeypatch.setattr(elf_ask, "_memory", elf_ask._Memory())
-    return lambda run: monkeypatch.setattr(subprocess, "run", run)
+    return lambda run: monkeypatch.setattr(elf_ask, "_run", run)
 
 
 def said() -> str:
@@ -221,7 +236,7 @@ def said() -> str:
 
 
 def ended(status: int, answer: bytes = b"") -> Callable[..., object]:
-    return lambda *_, **__: subprocess.CompletedProcess([], status, answer)
+    return lambda *_, **__: (status, answer)
 
 
 def test_what_becomes_of_the_worker_is_told(
@@ -238,10 +253,115 @@ def test_what_becomes_of_the_worker_is_told(
     assert said() == "error: '/bin/true' is damaged: it cannot be read"
 
     def late(*_: object, **__: object) -> object:
-        raise subprocess.TimeoutExpired([], 1)
+        raise TimeoutError
 
     worker(late)
     assert said() == "error: '/bin/true' takes too long to read"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has a shell command in place of the worker."""
+    monkeypatch.setattr(elf_ask, "_memory", elf_ask._Memory())
+    return lambda text: monkeypatch.setattr(elf_ask, "_COMMAND", ("sh", "-c", text))
+
+
+def test_a_worker_that_writes_without_end_is_stopped(command: Callable[[str], None]) -> None:
+    command("yes")
+    tracemalloc.start()
+    try:
+        assert said() == "error: '/bin/true' takes more time or memory to read than is allowed"
+        assert tracemalloc.get_traced_memory()[1] < 4 * elf_ask.ANSWER_BYTES_MAX
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["exec sleep 1000", "exec >&-; exec sleep 1000", "sleep 1000 &"])
+def test_a_worker_that_does_not_end_is_not_waited_for(
+    command: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    # GIVEN a worker that holds a FIFO open, and what it starts with it
+    os.mkfifo(tmp_path / "held")
+    held = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    command(f"exec 9>{tmp_path}/held; {text}")
+    monkeypatch.setattr(elf_ask, "_PATIENCE", 0.3)
+
+    assert said() == "error: '/bin/true' takes too long to read"
+
+    # THEN nobody holds it any more
+    os.set_blocking(held, True)
+    assert os.read(held, 1) == b""
+    os.close(held)
+
+
+def test_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elf_ask, "_memory", elf_ask._Memory())
+    monkeypatch.setattr(elf_ask, "_COMMAND", ("/no/such",))
+
+    assert said() == "error: '/bin/true' cannot be read: No such file or directory"
+
+
+def test_where_others_are_read_all_the_time_one_has_to_come_again(
+    worker: Callable[[Callable[..., object]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker(ended(-9))
+    monkeypatch.setattr(elf_ask, "_WORKERS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(elf_ask, "_PATIENCE", 0.01)
+
+    with elf_ask._WORKERS, pytest.raises(Unavailable) as caught:
+        find("uprobe", "main", "/bin/true")
+
+    assert str(caught.value).splitlines()[0] == (
+        "error: '/bin/true' has to wait for other files that are being read; try again"
+    )
+    assert said() == "error: '/bin/true' takes more time or memory to read than is allowed"
+
+
+def test_long_names_are_cut_before_they_are_told() -> None:
+    argument = Argument(1, "a\n" * 5000, "struct " + "b" * 100_000, "pointer", 8)
+    site = FoundSite(1, 1, (Place("register", RETURNED[platform.machine()]),))
+
+    (found,) = from_json(to_json([Found("f", (argument,), (site,))]))
+
+    assert found.arguments[0].name == "a?" * 100
+    assert found.arguments[0].ctype == "struct " + "b" * 193
+
+
+def test_an_answer_that_would_be_too_large_is_a_refusal() -> None:
+    large = {"found": ["x" * elf_ask.ANSWER_BYTES_MAX]}
+
+    with pytest.raises(Refused) as caught:
+        from_json(json.loads(elf_worker.encoded(large, "/lib/x")))
+
+    assert caught.value.error is LimitExceeded
+    assert str(caught.value) == (
+        "there is too much to tell of what is meant in '/lib/x'; fewer at once do"
+    )
+
+
+def test_what_takes_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def image(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(elf_worker, "Image", image)
+
+    assert elf_worker.answer(io.BytesIO(), {"shown": "/lib/x", "machine": "x86_64"}) == {
+        "error": "TraceError",
+        "message": "'/lib/x' takes more memory to read than is allowed",
+        "part": "path",
+    }
+
+
+def test_a_worker_that_keeps_its_rights_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Library:
+        def capset(self, *_: object) -> int:
+            ctypes.set_errno(errno.EPERM)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library())
+
+    with pytest.raises(PermissionError):
+        elf_worker._drop_capabilities()
 
 
 def test_two_files_are_read_at_a_time(

@@ -12,6 +12,10 @@ from typing import Any
 from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
 from ptraced.probes.user_places import Place
 
+# As JSON: a thousand functions with all that is to know of them have less.
+ANSWER_BYTES_MAX = 4 << 20
+# Characters of an argument's name or type that are of use to anybody.
+_SHOWN_MAX = 200
 # Demangled names are longer than linkers' names.
 _TEXT_MAX = 20_000
 _ARGUMENTS_MAX = 1000
@@ -70,7 +74,13 @@ class Found:
 
 
 def to_json(found: list[Found]) -> dict[str, Any]:
-    return {"found": [asdict(probe) for probe in found]}
+    """An answer; of names and types of arguments it has the first 200 characters."""
+    probes = [asdict(probe) for probe in found]
+    for probe in probes:
+        for argument in probe["arguments"]:
+            for part in ("name", "ctype"):
+                argument[part] = _shown(argument[part])
+    return {"found": probes}
 
 
 def refusal_to_json(refused: Refused) -> dict[str, Any]:
@@ -97,7 +107,8 @@ def _found(probe: Any) -> Found:
 
 
 def _argument(argument: Any) -> Argument:
-    if argument["kind"] not in KINDS or argument["size"] not in (1, 2, 4, 8):
+    size = argument["size"]
+    if argument["kind"] not in KINDS or type(size) is not int or size not in (1, 2, 4, 8):
         raise ValueError("an argument of an unknown kind or size")
     number = argument["number"]
     if type(number) is not int or not 0 <= number < _ARGUMENTS_MAX:
@@ -107,7 +118,7 @@ def _argument(argument: Any) -> Argument:
         _text(argument["name"]),
         _text(argument["ctype"]),
         argument["kind"],
-        int(argument["size"]),
+        size,
     )
 
 
@@ -117,6 +128,10 @@ def _site(site: Any) -> FoundSite:
         raise ValueError("a number out of range")
     places = tuple(Place.from_json(place) for place in site["places"])
     return FoundSite(numbers[0], numbers[1], places, numbers[2])
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:_SHOWN_MAX])
 
 
 def _text(text: Any) -> str:

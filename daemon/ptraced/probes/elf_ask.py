@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import platform
+import select
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
 
 from ptraced.diagnostics import printable
 from ptraced.errors import TraceError, Unavailable
 from ptraced.origin import ProbedFile
-from ptraced.probes.elf_answer import Found, Refused, from_json
+from ptraced.probes.elf_answer import ANSWER_BYTES_MAX, Found, Refused, from_json
 
 # Seconds of the clock; a worker has 10 s of CPU time.
 _PATIENCE = 30
-_ANSWER_BYTES_MAX = 16 << 20
+# -P: nothing is imported from the folder that the daemon happens to run in.
+_COMMAND = (sys.executable, "-P", "-m", "ptraced.probes.elf_worker")
+_READ_BYTES = 1 << 16
 _KEPT = 64
 _KEPT_BYTES = 4 << 20
 # More at once wait for their turn.
@@ -66,8 +71,13 @@ def ask(file: ProbedFile, kind: str, target: str, most: int) -> list[Found]:
             "target": target,
             "most": most,
         }
-        with _WORKERS:
+        if not _WORKERS.acquire(timeout=_PATIENCE):
+            message = f"'{shown}' has to wait for other files that are being read; try again"
+            raise Refused(Unavailable, message, "path")
+        try:
             data = _asked_worker(file.fd, question, shown)
+        finally:
+            _WORKERS.release()
     try:
         found = from_json(json.loads(data))
     except ValueError:
@@ -78,30 +88,81 @@ def ask(file: ProbedFile, kind: str, target: str, most: int) -> list[Found]:
 
 def _asked_worker(fd: int, question: dict[str, object], shown: str) -> bytes:
     try:
-        done = subprocess.run(
-            # -P: nothing is imported from the folder that the daemon happens to run in.
-            [sys.executable, "-P", "-m", "ptraced.probes.elf_worker"],
-            input=json.dumps(question).encode(),
-            stdout=subprocess.PIPE,
-            pass_fds=[fd],
-            timeout=_PATIENCE,
-            start_new_session=True,
-            env={name: os.environ[name] for name in ("PYTHONPATH", "PATH") if name in os.environ},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        status, answer = _run(fd, json.dumps(question).encode())
+    except TimeoutError:
         raise Refused(TraceError, f"'{shown}' takes too long to read", "path") from None
     except OSError as error:
         raise Refused(Unavailable, f"'{shown}' cannot be read: {error.strerror}", "path") from None
-    if done.returncode > 0:
+    if status > 0:
         raise Refused(
             Unavailable,
-            f"'{shown}' cannot be read: the reader ended with status {done.returncode}, its own "
+            f"'{shown}' cannot be read: the reader ended with status {status}, its own "
             "message is in the daemon's log",
             "path",
         )
-    if done.returncode or len(done.stdout) > _ANSWER_BYTES_MAX:
+    if status or len(answer) > ANSWER_BYTES_MAX:
         raise Refused(
             TraceError, f"'{shown}' takes more time or memory to read than is allowed", "path"
         )
-    return done.stdout
+    return answer
+
+
+def _run(fd: int, question: bytes) -> tuple[int, bytes]:
+    """The exit status of a worker and what it writes, which is cut where it is too much.
+
+    Raises TimeoutError, or OSError where there is no worker.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    asked = os.memfd_create("question", os.MFD_CLOEXEC)
+    try:
+        # From a file, not a pipe: it need not be read for us to go on.
+        os.pwrite(asked, question, 0)
+        process = subprocess.Popen(
+            _COMMAND,
+            stdin=asked,
+            stdout=subprocess.PIPE,
+            pass_fds=[fd],
+            start_new_session=True,
+            env={name: os.environ[name] for name in ("PYTHONPATH", "PATH") if name in os.environ},
+        )
+    finally:
+        os.close(asked)
+    with process:
+        try:
+            assert process.stdout is not None
+            answer = _read(process.stdout.fileno(), deadline)
+            if len(answer) <= ANSWER_BYTES_MAX:
+                _await_end(process.pid, deadline)
+        finally:
+            # Whatever else it may have started goes with it. Nobody has waited for it yet: its
+            # number is nobody else's.
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, answer
+
+
+def _await_end(pid: int, deadline: float) -> None:
+    """Raises TimeoutError for a process that goes on; leaves its status where it is."""
+    process = os.pidfd_open(pid)
+    try:
+        _await(process, deadline)
+    finally:
+        os.close(process)
+
+
+def _await(descriptor: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        raise TimeoutError
+
+
+def _read(pipe: int, deadline: float) -> bytes:
+    """All that is written, or more than may be; raises TimeoutError."""
+    answer = bytearray()
+    while len(answer) <= ANSWER_BYTES_MAX:
+        _await(pipe, deadline)
+        part = os.read(pipe, _READ_BYTES)
+        if not part:
+            break
+        answer += part
+    return bytes(answer)

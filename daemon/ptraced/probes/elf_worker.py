@@ -14,9 +14,17 @@ import sys
 import traceback
 from typing import Any, BinaryIO
 
-from ptraced.errors import TraceError
+from ptraced.errors import LimitExceeded, TraceError
 from ptraced.probes.dwarf_functions import DebugInformation, Values
-from ptraced.probes.elf_answer import Argument, Found, FoundSite, Refused, refusal_to_json, to_json
+from ptraced.probes.elf_answer import (
+    ANSWER_BYTES_MAX,
+    Argument,
+    Found,
+    FoundSite,
+    Refused,
+    refusal_to_json,
+    to_json,
+)
 from ptraced.probes.elf_functions import Function, Functions
 from ptraced.probes.elf_image import Image
 from ptraced.probes.usdt import find_usdt
@@ -38,15 +46,30 @@ def answer(stream: BinaryIO, question: dict[str, Any]) -> dict[str, Any]:
         functions = Functions(image).find(question["target"], question["most"])
         debug = DebugInformation(image)
         returns = question["kind"] == "uretprobe"
+        if returns and len(functions) > 1:
+            # A glob's; where the file starts nothing returns.
+            functions = [function for function in functions if function.address != image.entry]
         return to_json([_found(image, debug, function, returns) for function in functions])
     except Refused as refused:
         return refusal_to_json(refused)
+    except MemoryError:
+        message = f"'{shown}' takes more memory to read than is allowed"
+        return refusal_to_json(Refused(TraceError, message, "path"))
     except Exception as error:
         # Whatever damaged data leads to, in whichever library; or a bug, for the daemon's log.
         place = traceback.extract_tb(error.__traceback__)[-1]
         print(f"{shown}: {error!r} in {place.filename}:{place.lineno}", file=sys.stderr)
         message = f"'{shown}' is damaged: {type(error).__name__}"
         return refusal_to_json(Refused(TraceError, message, "path"))
+
+
+def encoded(answer: dict[str, Any], shown: str) -> str:
+    """An answer as JSON, or the refusal of one that would be too large."""
+    text = json.dumps(answer, separators=(",", ":"))
+    if len(text) <= ANSWER_BYTES_MAX:
+        return text
+    message = f"there is too much to tell of what is meant in '{shown}'; fewer at once do"
+    return json.dumps(refusal_to_json(Refused(LimitExceeded, message)))
 
 
 def _found(image: Image, debug: DebugInformation, function: Function, returns: bool) -> Found:
@@ -109,7 +132,9 @@ def _limit() -> None:
 def _drop_capabilities() -> None:
     """Keep none: the file is open, and debug files are readable to all."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)())
+    if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def main() -> None:
@@ -117,7 +142,7 @@ def main() -> None:
     _limit()
     _drop_capabilities()
     with os.fdopen(question["fd"], "rb") as stream:
-        json.dump(answer(stream, question), sys.stdout)
+        sys.stdout.write(encoded(answer(stream, question), question["shown"]))
 
 
 if __name__ == "__main__":

@@ -48,8 +48,10 @@ class Place:
             raise ValueError("an unknown index register")
         if type(result.displacement) is not int or not -_S64 <= result.displacement < _S64:
             raise ValueError("a displacement out of range")
-        if result.scale not in (1, 2, 4, 8) or result.size not in (1, 2, 4, 8):
-            raise ValueError("an impossible scale or size")
+        if type(result.signed) is not bool or not all(
+            type(number) is int and number in (1, 2, 4, 8) for number in (result.scale, result.size)
+        ):
+            raise ValueError("an impossible scale, size or sign")
         return result
 
 
