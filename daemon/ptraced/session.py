@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import wire
+from ptraced.batch_queue import BatchQueue, QueuedBatch
 from ptraced.rows import Rows
 from ptraced.samples import SampleDecoder
 from ptraced.sent_stacks import SentStacks
-from ptraced.stacks import Stack, StackTable
+from ptraced.stacks import StackTable
 
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
 MESSAGE_BYTES = 1 << 20
-# The Python objects around the rows of a batch that waits.
-_BATCH_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +44,6 @@ class _Range:
     end: int
 
 
-@dataclass(slots=True)
-class _Queued:
-    schema_id: int
-    cpu: int
-    rows: Rows
-    # What had been offered before: a mark, ns.
-    mark: int
-
-
 class Session:
     """The queue between the reader and one Trace call. All methods may be called by any thread."""
 
@@ -72,14 +61,10 @@ class Session:
         self.schemas = schemas
         self.caller = caller
         self.start_realtime = time.time_ns()
-        self._queue_bytes = queue_bytes
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
         self._stacks = SentStacks(stacks)
         self._changed = threading.Condition()
-        self._data: deque[_Queued] = deque()
-        self._queued_bytes = 0
-        # The stacks that rows in the queue refer to: how many batches, and what they are charged.
-        self._waiting: dict[int, list[int]] = {}
+        self._data = BatchQueue(queue_bytes)
         # The latest mark, the one that is to be sent, and the last one that was.
         self._latest_mark = self._mark = self._marked = 0
         self._losses: dict[tuple[int, int, pb.LossStage], _Range] = {}
@@ -94,24 +79,11 @@ class Session:
         with self._changed:
             if self._end is not None or self._cancelled:
                 return
-            stacks = [stack for stack in rows.stacks if stack.id not in self._waiting]
-            cost = _cost(rows) + sum(stack.cost for stack in stacks)
-            if self._queued_bytes + cost > self._queue_bytes:
-                self._lose(
-                    schema_id,
-                    cpu,
-                    rows.count,
-                    pb.LOSS_STAGE_QUEUE,
-                    (rows.first_time, rows.last_time),
-                )
-                return
-            self._data.append(_Queued(schema_id, cpu, rows, self._latest_mark))
-            self._queued_bytes += cost
-            for stack in stacks:
-                self._waiting[stack.id] = [0, stack.cost]
-            for stack in rows.stacks:
-                self._waiting[stack.id][0] += 1
-            self._delivered[schema_id] += rows.count
+            if self._data.put(QueuedBatch(schema_id, cpu, rows, self._latest_mark)):
+                self._delivered[schema_id] += rows.count
+            else:
+                between = rows.first_time, rows.last_time
+                self._lose(schema_id, cpu, rows.count, pb.LOSS_STAGE_QUEUE, between)
 
     def lose(
         self,
@@ -172,8 +144,6 @@ class Session:
         with self._changed:
             self._cancelled = True
             self._data.clear()
-            self._waiting.clear()
-            self._queued_bytes = 0
             self._changed.notify()
 
     def messages(self) -> Iterator[bytes]:
@@ -184,7 +154,7 @@ class Session:
                 if self._cancelled:
                     return
                 control = self._take_control().SerializeToString()
-                batches = self._take_batches()
+                batches = self._data.take(MESSAGE_BYTES)
                 closing = self._take_closing()
             # Fragments that are joined are one message: see wire.py.
             *before, ahead = _joined(chain((control,), self._stack_fragments(batches)))
@@ -202,7 +172,7 @@ class Session:
             return True
         # What ends a round, or the stream, stands behind the data.
         if self._data:
-            return _is_complete(self._data[0])
+            return self._data.first.is_complete
         return bool(self._mark or self._end is not None)
 
     def _take_control(self) -> pb.TraceResponse:
@@ -224,29 +194,10 @@ class Session:
         self._losses.clear()
         return control
 
-    def _take_batches(self) -> list[_Queued]:
-        batches = []
-        size = 0
-        while self._data and size < MESSAGE_BYTES and _is_complete(self._data[0]):
-            batches.append(self._data.popleft())
-            rows = batches[-1].rows
-            size += len(rows.data)
-            self._queued_bytes -= _cost(rows) + sum(map(self._taken, rows.stacks))
-        return batches
-
-    def _taken(self, stack: Stack) -> int:
-        """Bytes that are free again as one batch less refers to a stack."""
-        waiting = self._waiting[stack.id]
-        waiting[0] -= 1
-        if waiting[0]:
-            return 0
-        del self._waiting[stack.id]
-        return waiting[1]
-
     def _take_closing(self) -> pb.TraceResponse:
         """What stands behind the batches: mark, what to forget, and the end behind the last."""
-        closing = pb.TraceResponse(forget_stacks_below=self._stacks.forgotten(self._waiting))
-        mark = self._data[0].mark if self._data else self._mark
+        closing = pb.TraceResponse(forget_stacks_below=self._stacks.forgotten(self._data.stacks))
+        mark = self._data.first.mark if self._data else self._mark
         if mark > self._marked:
             closing.mark.time = self._marked = mark
         if not self._data:
@@ -261,7 +212,7 @@ class Session:
             if self._data:
                 self._changed.notify()
 
-    def _stack_fragments(self, batches: list[_Queued]) -> Iterator[bytes]:
+    def _stack_fragments(self, batches: list[QueuedBatch]) -> Iterator[bytes]:
         """What has to stand before these batches: the stacks that were not sent yet."""
         for batch in batches:
             for stack in self._stacks.new(batch.rows.stacks):
@@ -271,7 +222,7 @@ class Session:
                     self.warn(note)
                 yield wire.stack_header(len(stack.data)) + stack.data
 
-    def _samples(self, batches: list[_Queued]) -> Iterator[bytes]:
+    def _samples(self, batches: list[QueuedBatch]) -> Iterator[bytes]:
         """Messages of self-describing samples, which take many times the room of rows."""
         assert self._decoder is not None
         message, size = pb.TraceResponse(), 0
@@ -294,7 +245,7 @@ class Session:
                 selectors=self.request.selectors,
                 start_realtime=self.start_realtime,
                 totals=self._totals(),
-                queued_bytes=self._queued_bytes,
+                queued_bytes=self._data.bytes,
             )
 
     def _totals(self) -> list[pb.EventTotals]:
@@ -302,15 +253,6 @@ class Session:
             pb.EventTotals(schema_id=schema_id, delivered=count, lost=self._lost[schema_id])
             for schema_id, count in self._delivered.items()
         ]
-
-
-def _is_complete(batch: _Queued) -> bool:
-    return all(stack.data is not None for stack in batch.rows.stacks)
-
-
-def _cost(rows: Rows) -> int:
-    """Bytes that a batch takes while it waits: many of one row each take much more than rows."""
-    return len(rows.data) + _BATCH_BYTES
 
 
 def _joined(fragments: Iterable[bytes]) -> Iterator[bytes]:
@@ -326,7 +268,7 @@ def _joined(fragments: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(message)
 
 
-def _fragments(batches: list[_Queued]) -> Iterator[bytes]:
+def _fragments(batches: list[QueuedBatch]) -> Iterator[bytes]:
     for batch in batches:
         data = batch.rows.data
         yield wire.batch_header(batch.schema_id, batch.cpu, batch.rows.count, len(data))
