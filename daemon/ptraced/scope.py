@@ -10,10 +10,14 @@ from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.cgroup_match import matching
+from ptraced.diagnostics import printable
 from ptraced.errors import NotFound, TraceError, Unavailable
 
 TASKS_MAX = 65536
 _CGROUPS_MAX = 64
+# CPUs, and characters of a list, that an error has of many.
+_LISTED = 8
+_SHOWN_MAX = 64
 _serial = itertools.count()
 
 
@@ -90,13 +94,23 @@ def possible_cpus() -> int:
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
     """The CPUs of a list as the kernel writes it, "0-3,8"; raises TraceError."""
-    cpus: set[int] = set()
+    ranges = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", part)
         if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise TraceError(f"error: '{part}' in CPU list '{text}' is no CPU or range like 0-3")
-        cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return tuple(sorted(cpus))
+            raise TraceError(
+                f"error: '{_shown(part)}' in CPU list '{_shown(text)}' is no CPU or range like 0-3"
+            )
+        ranges.append((int(match[1]), int(match[2] or match[1])))
+    cpus: list[int] = []
+    for first, last in sorted(ranges):
+        # However often ranges overlap, each CPU is counted once.
+        cpus.extend(range(max(first, cpus[-1] + 1 if cpus else 0), last + 1))
+    return tuple(cpus)
+
+
+def _shown(text: str) -> str:
+    return printable(text[:_SHOWN_MAX]) + ("..." if len(text) > _SHOWN_MAX else "")
 
 
 def resolve_cpus(text: str) -> tuple[int, ...]:
@@ -105,10 +119,12 @@ def resolve_cpus(text: str) -> tuple[int, ...]:
         return ()
     online = online_cpus()
     cpus = parse_cpu_list(text)
-    missing = [str(cpu) for cpu in cpus if cpu not in online]
+    missing = sorted(set(cpus) - set(online))
     if missing:
+        listed = ",".join(map(str, missing[:_LISTED]))
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
         raise TraceError(
-            f"error: CPU {','.join(missing)} is not online (online: {','.join(map(str, online))})"
+            f"error: CPU {listed}{more} is not online (online: {','.join(map(str, online))})"
         )
     return cpus
 

@@ -37,6 +37,30 @@ def test_a_cpu_that_is_not_online_is_named() -> None:
     assert str(error.value) == f"error: CPU 4095 is not online (online: {online})"
 
 
+def test_of_many_cpus_that_are_not_online_some_are_named() -> None:
+    online = ",".join(map(str, scope.online_cpus()))
+
+    with pytest.raises(TraceError) as error:
+        scope.resolve_cpus("0,4000-999999")
+
+    assert str(error.value) == (
+        "error: CPU 4000,4001,4002,4003,4004,4005,4006,4007 and 995992 more is not online "
+        f"(online: {online})"
+    )
+
+
+def test_a_list_without_end_is_read_soon_and_not_repeated() -> None:
+    # GIVEN a list that names a million CPUs a thousand times
+    text = ",".join(f"{first}-999999" for first in range(1000))
+
+    assert len(scope.parse_cpu_list(text)) == 1_000_000
+    with pytest.raises(TraceError) as error:
+        scope.parse_cpu_list(f"{text},\x1b")
+    assert str(error.value) == (
+        f"error: '\\x1b' in CPU list '{text[:64]}...' is no CPU or range like 0-3"
+    )
+
+
 def test_a_process_that_does_not_exist_is_named() -> None:
     with pytest.raises(NotFound) as error:
         scope.resolve_scope(pb.Scope(pids=[os.getpid(), 2**22 + 1]))
