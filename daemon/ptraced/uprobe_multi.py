@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
 import struct
 
 from ptraced import bpf_maps, syscalls
+from ptraced.kernel_answers import remembered
 
 # include/uapi/linux/bpf.h; the attach type has to be known when the program is loaded.
 ATTACH_TYPE = 48
@@ -23,17 +23,15 @@ _RETURN = 1
 _RETURN_ZERO = bytes.fromhex("b700000000000000 9500000000000000")
 
 
-@functools.cache
+@remembered
 def is_available() -> bool:
     """Whether this kernel has such links: it then finds fault with what is to be probed."""
-    try:
-        program = bpf_maps.load_program(bpf_maps.PROG_KPROBE, "check", _RETURN_ZERO, ATTACH_TYPE)
-    except OSError:
-        return False
+    program = bpf_maps.load_program(bpf_maps.PROG_KPROBE, "check", _RETURN_ZERO, ATTACH_TYPE)
     try:
         os.close(_link(program, "/", 1, 0, False))
     except OSError as error:
-        return error.errno == errno.EBADF
+        if error.errno != errno.EBADF:
+            raise
     finally:
         os.close(program)
     return True

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 
 from ptraced import syscalls
+from ptraced.kernel_answers import remembered
 from ptraced.origin import Sampled
 from ptraced.sampling import counters
 from ptraced.sampling import members as m
@@ -98,22 +98,20 @@ def open_event(attr: bytes, cpu: int, group: int = -1) -> int:
     return syscalls.perf_event_open(attr, -1, cpu, _OPEN_CLOEXEC, group)
 
 
-@functools.cache
+@remembered
 def counts_lost() -> bool:
     """Whether read(2) tells how many samples were lost (commit 119a784c8127, kernel 6.0)."""
     dummy = Sampled(counters.SOFTWARE, counters.SW_DUMMY, "dummy", period=1)
-    try:
-        os.close(open_event(sample_attr(dummy, Shape(m.TIME, FORMAT_LOST), watermark=1), _cpu()))
-    except OSError:
-        return False
+    os.close(open_event(sample_attr(dummy, Shape(m.TIME, FORMAT_LOST), watermark=1), _cpu()))
     return True
 
 
-@functools.cache
+@remembered
 def has_hardware() -> bool:
     """Whether this host counts CPU cycles, and so has the usual hardware events."""
     cycles = Sampled(counters.HARDWARE, counters.HW_CPU_CYCLES, "cpu-cycles", period=1 << 20)
-    return can_open(cycles)
+    try_open(cycles)
+    return True
 
 
 def can_open(origin: Sampled) -> bool:
