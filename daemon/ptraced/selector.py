@@ -34,6 +34,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 # Characters of an event's name; Python keeps compiled globs.
 _EVENT_MAX = 256
 _UNQUOTED = re.compile(r"\s*(?:uprobe|uretprobe|usdt):[^@,\"']*@\s*(/[^,\s]*)")
+_SDT = re.compile(r"%?sdt_(\w+):(\w+)", re.A)
 _GLOB = re.compile(r"[*?[]")
 
 
@@ -268,6 +269,8 @@ def _system_exists(event: str, names: Sequence[str]) -> bool:
 
 
 def _suggestion(event: str, names: Sequence[str]) -> str:
+    if sdt := _SDT.fullmatch(event):
+        return f': perf\'s SDT events are USDT probes here: usdt:{sdt[1]}:{sdt[2]}@"file"'
     if ":" not in event:
         complete = [name for name in names if name.endswith(f":{event}")]
         if complete:

@@ -11,6 +11,7 @@ import pytest
 from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
 from ptraced.origin import Sampled
 from ptraced.sampling import attr, breakpoint, origins
+from ptraced.sampling.refusal import explain_refusal
 from ptraced.sampling.selector import SampledOptions, find_sampled, is_sampled, names
 from ptraced.selector import parse_selectors
 
@@ -470,13 +471,16 @@ def test_an_event_that_needs_a_pmu_where_there_is_none(kernel: Kernel, event: st
     )
 
 
-def test_more_breakpoints_than_the_machine_has(kernel: Kernel) -> None:
+def test_a_breakpoint_may_be_there_already_where_no_more_are_free(kernel: Kernel) -> None:
     kernel.refusal = errno.ENOSPC
 
-    assert refused("breakpoint", "0x404040", LimitExceeded) == (
-        "error: all hardware breakpoints of this machine are in use; it has few, usually 4\n"
-        "  breakpoint/0x404040/\n"
-        "  ^~~~~~~~~~"
+    _, origin, _ = find("breakpoint", "0x404040")
+
+    # Where it is not, the kernel is asked once more, and this is what is said.
+    error = explain_refusal("breakpoint", origin, OSError(errno.ENOSPC, ""))
+    assert type(error) is LimitExceeded
+    assert str(error) == (
+        "error: all hardware breakpoints of this machine are in use; it has few, usually 4"
     )
 
 
@@ -675,6 +679,34 @@ def test_a_counter_that_this_host_does_not_have(kernel: Kernel) -> None:
         "cpu-clock samples by a timer instead\n"
         "  profile/--group instructions/\n"
         "                  ^~~~~~~~~~~~"
+    )
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu_core", "intel_pt", "uncore_imc_0", "power"])
+def test_a_pmu_that_other_hosts_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setattr(origins.pmu, "DEVICES", tmp_path)
+    message = (
+        f"error: this host has no PMU '{name}' (hardware counters); cpu-clock samples by a timer "
+        "instead\n"
+    )
+
+    assert is_sampled(name)
+    assert refused(name, "event=0x3c", Unavailable) == (
+        f"{message}  {name}/event=0x3c/\n  ^{'~' * (len(name) - 1)}"
+    )
+    assert refused("profile", f"--group ({name}/event=0x3c/)", Unavailable) == (
+        f"{message}  profile/--group ({name}/event=0x3c/)/\n  {' ' * 17}^{'~' * (len(name) - 1)}"
+    )
+
+
+def test_what_the_kernel_does_not_permit() -> None:
+    error = explain_refusal("cpu-clock", find("cpu-clock")[1], PermissionError(errno.EACCES, ""))
+
+    assert str(error) == (
+        "error: the kernel does not permit cpu-clock: ptraced needs CAP_PERFMON, to lock memory "
+        "for its buffers (ulimit -l), and kernel.perf_event_paranoid at most 2"
     )
 
 

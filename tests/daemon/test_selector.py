@@ -167,6 +167,10 @@ error: no event 'sched:\\x1b2J'
   sched:\\x1b2J//
         ^~~~~~""",
         """\
+error: no event 'sdt_libc:setjmp': perf's SDT events are USDT probes here: usdt:libc:setjmp@"file"
+  sdt_libc:setjmp
+  ^~~~~~~~~~~~~~~""",
+        """\
 error: no events match 'sched:nosuch*'
   sched:nosuch*
         ^~~~~~~""",

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from ptraced.diagnostics import nearest, pointed, printable
-from ptraced.errors import NotFound, TraceError
+from ptraced.errors import NotFound, TraceError, Unavailable
 from ptraced.origin import Sampled
 from ptraced.sampling import attr, counters, pmu
 from ptraced.sampling.breakpoint import BreakpointError, parse_breakpoint
@@ -21,13 +21,13 @@ _SECOND = 1_000_000_000
 
 
 def is_event(name: str) -> bool:
-    """Whether an event has this name, on this host or another; of PMUs only those here count."""
+    """Whether an event or PMU has this name, on this host or another."""
     return (
         name in (PROFILE, BREAKPOINT)
         or name in _named()
         or name.startswith(MEM)
         or bool(_RAW.fullmatch(name))
-        or pmu.is_pmu(name)
+        or pmu.is_known(name)
     )
 
 
@@ -46,11 +46,13 @@ def _named() -> dict[str, tuple[int, int]]:
     return found | {alias: found[name] for alias, name in counters.ALIASES.items()}
 
 
-@functools.cache
 def hardware_names() -> list[str]:
     """The hardware events with names that this host has."""
-    if not attr.has_hardware():
-        return []
+    return _hardware_names() if attr.has_hardware() else []
+
+
+@functools.cache
+def _hardware_names() -> list[str]:
     return [
         name
         for name in (*counters.HARDWARE_EVENTS, *counters.CACHE_EVENTS)
@@ -83,7 +85,8 @@ def find_counter(name: str, text: str, start: int, end: int) -> Sampled:
     if raw := _RAW.fullmatch(name):
         return Sampled(counters.RAW, int(raw[1], 16), name)
     device, slash, terms = name.partition("/")
-    if slash and terms.endswith("/") and pmu.is_pmu(device):
+    if slash and terms.endswith("/") and pmu.is_known(device):
+        _check_has_pmu(device, text, start)
         return _of_pmu(device, terms[:-1], text, start + len(device) + 1)[0]
     message = f"no counter '{printable(name)}'{nearest(name, [*_named(), *pmu.pmu_events()])}"
     raise NotFound(pointed(message, text, start, end))
@@ -123,7 +126,17 @@ def _at_breakpoint(spec: str, start: int, text: str, *, length: int, access: str
     )
 
 
+def _check_has_pmu(name: str, text: str, start: int) -> None:
+    if not pmu.is_pmu(name):
+        message = (
+            f"this host has no PMU '{name}' (hardware counters); cpu-clock samples by a timer "
+            "instead"
+        )
+        raise Unavailable(pointed(message, text, start, start + len(name)))
+
+
 def _pmu_event(name: str, options: Options, text: str) -> tuple[str, Sampled]:
+    _check_has_pmu(name, text, 0)
     if not options.words:
         known = [event for event in pmu.pmu_events() if event.startswith(f"{name}/")]
         example = known[0] if known else f"{name}/event=0x3c/"

@@ -15,6 +15,8 @@ from ptraced.numbers import TOO_LARGE, number
 DEVICES = Path("/sys/bus/event_source/devices")
 # Those whose events have names, or ways to be probed, of their own.
 _OTHERS = frozenset(("software", "tracepoint", "breakpoint", "kprobe", "uprobe"))
+# What other hosts call theirs.
+_KNOWN = re.compile(r"cpu|cpu_core|cpu_atom|intel_pt|intel_bts|power|uncore_\w{1,99}", re.A)
 _NAME = re.compile(r"\w[\w.-]{0,99}")
 _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 _FORMAT = re.compile(r"(config[12]?):([0-9,-]+)")
@@ -48,6 +50,11 @@ def is_pmu(name: str) -> bool:
     return (
         bool(_NAME.fullmatch(name)) and name not in _OTHERS and (DEVICES / name / "type").exists()
     )
+
+
+def is_known(name: str) -> bool:
+    """Whether hosts have a PMU of that name; maybe not this one."""
+    return is_pmu(name) or bool(_KNOWN.fullmatch(name))
 
 
 def pmu_events() -> list[str]:

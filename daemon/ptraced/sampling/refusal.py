@@ -55,8 +55,8 @@ def why_refused(name: str, origin: Sampled, error: OSError) -> str:
         if origin.type == counters.BREAKPOINT:
             return "breakpoints on kernel addresses need the daemon to have CAP_SYS_ADMIN"
         return (
-            f"the kernel does not permit {name}: ptraced needs CAP_PERFMON, and to lock memory "
-            "for its buffers (ulimit -l)"
+            f"the kernel does not permit {name}: ptraced needs CAP_PERFMON, to lock memory for "
+            "its buffers (ulimit -l), and kernel.perf_event_paranoid at most 2"
         )
     if origin.type in _PMU and error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV):
         return (

@@ -6,6 +6,7 @@ EVENT is `profile`, a name of `perf list`, `breakpoint` with its address among t
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass, replace
 
@@ -177,4 +178,7 @@ def _check_opens(name: str, origin: Sampled, text: str, end: int) -> None:
     try:
         attr.try_open(origin)
     except OSError as error:
+        if origin.type == counters.BREAKPOINT and error.errno == errno.ENOSPC:
+            # All are taken, but one of them may be just this, which sessions share.
+            return
         raise refusal(error, pointed(why_refused(name, origin, error), text, 0, end)) from None
