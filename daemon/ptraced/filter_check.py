@@ -172,8 +172,12 @@ class Checker:
         if name in _UNREADABLE:
             raise _fault(syntax, f"'{name}' cannot be read by a BPF program, so not be filtered on")
         known = [*(field.name for field in self._format.fields), *_PSEUDO]
+        hint = nearest(name, known)
+        if not hint and self._format.system and not self._format.id:
+            # Nothing but this tells of a probe's fields.
+            hint = f" (it has {', '.join(field.name for field in self._format.fields)})"
         raise FilterError(
-            f"{self._format.title} has no field '{name}'{nearest(name, known)}",
+            f"{self._format.title} has no field '{name}'{hint}",
             syntax.start,
             syntax.start + len(name),
         )

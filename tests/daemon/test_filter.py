@@ -292,6 +292,20 @@ def test_limits(text: str, message: str) -> None:
     assert len(caret) < 400
 
 
+def test_fields_of_probes_are_told() -> None:
+    # Of tracepoints the list of events tells them.
+    probe = replace(FORMAT, system="kprobe", name="f", id=0)
+    names = ", ".join(field.name for field in FORMAT.fields)
+
+    with pytest.raises(TraceError) as caught:
+        check_filter(parse_filter("zzz > 1", 0, 7), probe)
+    assert str(caught.value) == (
+        f"error: kprobe:f has no field 'zzz' (it has {names})\n  zzz > 1\n  ^~~"
+    )
+    with pytest.raises(TraceError, match=r"has no field 'nam' \(did you mean 'name'\?\)\n"):
+        check_filter(parse_filter("nam > 1", 0, 7), probe)
+
+
 def test_deep_parentheses_and_long_lists_are_fine() -> None:
     assert filter_of("(" * 20000 + "i" + ")" * 20000).canonical == "i"
     assert len(filter_of("||".join(f"i=={n}" for n in range(1000))).canonical) > 6000
