@@ -26,7 +26,9 @@ class ProbedFile:
         status = os.fstat(fd)
         self.fd = fd
         self.path = path
-        self.identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        # Owners set st_mtime as they like, but not st_ctime.
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        self.identity = (status.st_dev, status.st_ino, status.st_size, *times)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProbedFile) and self.identity == other.identity

@@ -186,6 +186,21 @@ def test_a_file_that_is_replaced_is_another_one(tmp_path: Path) -> None:
     assert first != open_probed(str(path), ())
 
 
+def test_a_file_that_is_changed_under_its_old_time_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "program"
+    shutil.copy(TRUE, path)
+    first = open_probed(str(path), ())
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    changed = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == changed:
+        # Clocks of file systems tick every few milliseconds.
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=times)
+
+    assert path.stat().st_mtime_ns == times[1]
+    assert first != open_probed(str(path), ())
+
+
 def test_names_are_looked_for_as_ldso_and_shells_do() -> None:
     paths = {open_probed(name, ()).path for name in ("c", "libc", "libc.so.6")}
     assert len(paths) == 1
