@@ -335,6 +335,19 @@ CASES = [
         "no option '--frequency' (did you mean '--freq'?)",
     ),
     at(
+        "address that is a number without end",
+        f"breakpoint/{'9' * 100}/",
+        "9" * 100,
+        "an address has 64 bits",
+    ),
+    at(
+        "USDT probe as perf calls it",
+        "sdt_libc:setjmp",
+        "sdt_libc:setjmp",
+        "no event 'sdt_libc:setjmp': perf's SDT events are USDT probes here: "
+        'usdt:libc:setjmp@"file"',
+    ),
+    at(
         "profiler that is an analysis",
         "task-state",
         "task-state",
@@ -354,6 +367,14 @@ WITHOUT_PMU = [
     )
     for event in ("cpu-cycles", "L1-dcache-loads", "r1a8")
 ]
+WITHOUT_PMU.append(
+    at(
+        "event of a PMU that this host does not have",
+        "cpu/event=0x3c/",
+        "cpu",
+        "this host has no PMU 'cpu' (hardware counters); cpu-clock samples by a timer instead",
+    )
+)
 
 # Of a kernel without kprobes.
 WITHOUT_KPROBES = [

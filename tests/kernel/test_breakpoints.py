@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,17 @@ def test_more_breakpoints_than_the_machine_has(host: Host) -> None:
     assert str(error.value).splitlines()[0] == (
         "error: all hardware breakpoints of this machine are in use; it has few, usually 4"
     )
+
+
+@pytest.mark.needs_kernel("breakpoints")
+def test_the_same_breakpoint_is_shared_where_no_more_are_free(host: Host) -> None:
+    with ExitStack() as streams:
+
+        def open_those(*numbers: int) -> None:
+            for number in numbers:
+                selector = f"breakpoint/{0x10000 + 8 * number}/8/"
+                streams.enter_context(host.open(pb.TraceRequest(selectors=[selector])))
+
+        with pytest.raises(ClientError, match="all hardware breakpoints"):
+            open_those(*range(9))
+        open_those(0)
