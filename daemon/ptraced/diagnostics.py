@@ -10,6 +10,8 @@ from collections.abc import Iterable
 _CONTEXT = 60
 _LINE_MAX = 160
 _ELLIPSIS = "..."
+_TEXT_MAX = 4000
+_BEGINNING, _END = 600, 1000
 # Longer names are no misspelt ones, and comparing them takes long.
 _NAME_MAX = 100
 
@@ -25,6 +27,17 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 def printable(text: str) -> str:
     """Return text with what could act on a terminal (control characters) escaped."""
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def bounded(text: str) -> str:
+    """Return text that fits into a status of gRPC: of much, the beginning and the end.
+
+    Clients drop calls whose trailing metadata has more than 16 KiB, in which every byte that is
+    not ASCII takes three; what is pointed at stands at the end.
+    """
+    if len(text) <= _TEXT_MAX:
+        return text
+    return f"{text[:_BEGINNING]}{_ELLIPSIS}{text[-_END:]}"
 
 
 def pointed(message: str, line: str, start: int, end: int) -> str:

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import __version__
 from ptraced.config import Config
+from ptraced.diagnostics import bounded
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
 from ptraced.filter import FILTER_BYTES_MAX
 from ptraced.planner import describe
@@ -187,7 +188,7 @@ def _abort(context: CallContext, error: TraceError) -> NoReturn:
     )
     if error.__cause__ is not None:
         _log.warning("refused: %s", error, exc_info=error.__cause__)
-    context.abort(code, str(error))
+    context.abort(code, bounded(str(error)))
 
 
 def _caller_message(caller: Caller | None) -> pb.Caller:

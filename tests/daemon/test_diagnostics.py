@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptraced.diagnostics import nearest, pointed, printable
+from ptraced.diagnostics import bounded, nearest, pointed, printable
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,16 @@ def test_long_places_are_cut() -> None:
     block = pointed("what", "x" * 1000, 10, 990)
 
     assert block == f"error: what\n  {'x' * 130}...\n  {' ' * 10}^{'~' * 119}"
+
+
+def test_of_much_text_there_is_the_beginning_and_what_is_pointed_at() -> None:
+    name = "a" * 20_000
+    message = pointed(f"no '{name}' here", f"sys:{name}/x/", 4, 20_004)
+
+    first, line, caret = bounded(message).split("\n")
+
+    assert first == f"error: no '{'a' * 589}...{first.rpartition('...')[2]}"
+    assert first.endswith("aaa' here")
+    assert [line, caret] == message.split("\n")[1:]
+    assert len(bounded(message)) == 1603
+    assert bounded("a" * 4000) == "a" * 4000

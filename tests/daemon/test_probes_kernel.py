@@ -196,13 +196,27 @@ def test_inside_of_a_function_there_is_the_place_only(made_up: Kernel, typed: st
     assert made_up.tried == [("vfs_read", 16, False)]
 
 
-@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 20, "0x" + "f" * 5000])
+@pytest.mark.parametrize("digits", ["9" * 4000, "9" * 20, "0x" + "f" * 4000])
 def test_numbers_without_end_are_refused(made_up: Kernel, digits: str) -> None:
     # Also where no list tells how long functions are.
     for symbols in (KALLSYMS, ""):
         made_up.kallsyms.write_text(symbols)
         with pytest.raises(TraceError, match=r"^error: no function has as many bytes: "):
             made_up.find(f"kprobe:vfs_read+{digits}")
+
+
+def test_names_without_end_are_refused(made_up: Kernel) -> None:
+    name = "a" * 4097
+    for event, what in (
+        (f"kprobe:{name}", "function"),
+        (f"uprobe:{name}@libc.so.6", "symbol"),
+        (f"usdt:{name}@libc.so.6", "probe"),
+    ):
+        with pytest.raises(TraceError) as caught:
+            made_up.find(event)
+        assert str(caught.value).splitlines()[0] == (
+            f"error: no {what}'s name has more than 4096 characters"
+        )
 
 
 def test_an_address_may_be_a_functions(made_up: Kernel) -> None:

@@ -340,6 +340,13 @@ CASES = [
         "9" * 100,
         "an address has 64 bits",
     ),
+    selector(
+        "name that is too long for a status of gRPC",
+        f"sched:sched_wakeup/{'q' * 20000}/",
+        f"error: sched:sched_wakeup has no field '{'q' * 560}...{'q' * 692}'\n"
+        f"  sched:sched_wakeup/{'q' * 120}...\n"
+        f"                     ^{'~' * 119}\n",
+    ),
     at(
         "USDT probe as perf calls it",
         "sdt_libc:setjmp",

@@ -27,6 +27,8 @@ _EXAMPLES = {
     "uretprobe": 'uretprobe:malloc@"/lib/x86_64-linux-gnu/libc.so.6"',
     "usdt": 'usdt:libc:setjmp@"/lib/x86_64-linux-gnu/libc.so.6"',
 }
+# Of names that linkers know, or of what C++ makes of them.
+_TARGET_MAX = 4096
 _QUOTED_FILE = re.compile(
     r"(?P<target>.*)@\s*(?P<quote>[\"'])(?P<path>(?:(?!(?P=quote)).)*)(?P=quote)\s*"
 )
@@ -72,7 +74,11 @@ def _unquoted(text: str) -> str:
 
 
 def _check_named(kind: str, target: str, what: str, text: str, event: str) -> None:
-    """Refuse a selector that does not say which function is meant."""
+    """Refuse a selector that does not say which function is meant, or endlessly."""
+    if len(target) > _TARGET_MAX:
+        at = text.find(target, len(kind))
+        message = f"no {what}'s name has more than {_TARGET_MAX} characters"
+        raise TraceError(pointed(message, text, at, at + len(target)))
     if target:
         return
     at = min(len(kind) + 1, len(event))
