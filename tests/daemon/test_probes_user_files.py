@@ -139,13 +139,11 @@ def test_a_process_that_is_gone() -> None:
 
 
 @pytest.fixture
-def unreadable_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str], None]:
-    """A /proc whose process 7 has a root that we may not enter, and mounts as given."""
+def unreadable_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """A /proc whose process 7 has a root that we may not enter; some paths are as here."""
 
-    def make(ours: str, theirs: str) -> None:
-        for name, mounts in (("self", ours), ("7", theirs)):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "mountinfo").write_text(mounts)
+    def make(*same: str) -> None:
+        monkeypatch.setattr(elf_open, "same_place", lambda pid, path: path in same)
         monkeypatch.setattr(elf_open, "_PROC", tmp_path)
         opened = os.open
 
@@ -159,19 +157,25 @@ def unreadable_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable
     return make
 
 
-def test_without_rights_a_process_in_our_namespace_sees_what_we_see(
-    unreadable_root: Callable[[str, str], None],
+def test_without_rights_what_is_mounted_the_same_is_the_same(
+    unreadable_root: Callable[..., None], tmp_path: Path
 ) -> None:
-    unreadable_root("26 1 8:1 / / rw\n", "26 1 8:1 / / rw\n")
-    assert open_probed(TRUE, [7]).identity == open_probed(TRUE, []).identity
+    link = tmp_path / "link"
+    link.symlink_to(TRUE)
+    unreadable_root(str(link), os.path.realpath(TRUE))
+    assert open_probed(str(link), [7]).identity == open_probed(TRUE, []).identity
 
 
-def test_without_rights_another_namespace_is_not_looked_into(
-    unreadable_root: Callable[[str, str], None],
+@pytest.mark.parametrize("same", [[], ["link"], ["target"]], ids=str)
+def test_without_rights_what_may_be_another_file_is_not_looked_into(
+    unreadable_root: Callable[..., None], tmp_path: Path, same: list[str]
 ) -> None:
-    unreadable_root("26 1 8:1 / / rw\n", "99 1 8:1 / / rw\n")
+    link = tmp_path / "link"
+    link.symlink_to(TRUE)
+    places = {"link": str(link), "target": os.path.realpath(TRUE)}
+    unreadable_root(*(places[name] for name in same))
     with pytest.raises(Unavailable, match=r"^process 7 has files of its own .*CAP_SYS_PTRACE$"):
-        open_probed(TRUE, [7])
+        open_probed(str(link), [7])
 
 
 def test_a_file_that_is_replaced_is_another_one(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ptraced.diagnostics import printable
 from ptraced.errors import NotFound, TraceError, Unavailable
 from ptraced.origin import ProbedFile
 from ptraced.probes.elf_search import find_by_name
+from ptraced.symbols.proc import same_place
 
 # include/uapi/linux/openat2.h
 _RESOLVE_IN_ROOT = 0x10
@@ -45,7 +46,7 @@ def open_probed(path: str, pids: Sequence[int]) -> ProbedFile:
         raise TraceError("a file is missing: its path stands in quotes behind the '@'")
     if len(os.fsencode(path)) >= _PATH_MAX:
         raise TraceError(f"no path has {_PATH_MAX} bytes or more")
-    root = _root_of(pids[0]) if pids else None
+    root, of_process = _root_of(pids[0]) if pids else (None, 0)
     try:
         if "/" not in path:
             path = find_by_name(path, lambda tried, flags: _open(root, tried, flags))
@@ -54,34 +55,42 @@ def open_probed(path: str, pids: Sequence[int]) -> ProbedFile:
                 f"'{printable(path)}' is a relative path: the daemon has no current folder of "
                 "yours, an absolute path does"
             )
-        return ProbedFile(_open_regular(root, path), path)
+        file = ProbedFile(_open_regular(root, path), path)
+        if of_process:
+            _check_same(of_process, file)
+        return file
     finally:
         if root is not None:
             os.close(root)
 
 
-def _root_of(pid: int) -> int | None:
-    """The root directory of a process, None if it is our own."""
+def _root_of(pid: int) -> tuple[int | None, int]:
+    """The root directory of a process, None if it is our own.
+
+    Where it may be another one, and nobody lets us look, the process is told besides: what is
+    opened here instead is to be compared.
+    """
     try:
-        return os.open(_PROC / str(pid) / "root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        return os.open(_PROC / str(pid) / "root", flags), 0
     except (FileNotFoundError, ProcessLookupError):
         raise NotFound(f"there is no process {pid}, whose view of the file would count") from None
     except PermissionError:
-        if _sees_what_we_see(pid):
-            return None
+        return None, pid
+
+
+def _check_same(pid: int, file: ProbedFile) -> None:
+    """Refuse a file that the process may see another one in place of.
+
+    The path has to be on the same part of the same file system there, and so has what it
+    leads to.
+    """
+    target = os.readlink(f"/proc/self/fd/{file.fd}")
+    if not (same_place(pid, file.path) and same_place(pid, target)):
         raise Unavailable(
             f"process {pid} has files of its own (another mount namespace or root), and to look "
             "into it the daemon needs CAP_SYS_PTRACE"
-        ) from None
-
-
-def _sees_what_we_see(pid: int) -> bool:
-    """Whether a process has our mount namespace and root: ids of mounts are unique."""
-    try:
-        theirs = (_PROC / str(pid) / "mountinfo").read_bytes()
-    except OSError:
-        return False
-    return bool(theirs) and theirs == (_PROC / "self/mountinfo").read_bytes()
+        )
 
 
 def _open_regular(root: int | None, path: str) -> int:
