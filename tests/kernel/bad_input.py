@@ -343,7 +343,7 @@ CASES = [
     selector(
         "name that is too long for a status of gRPC",
         f"sched:sched_wakeup/{'q' * 20000}/",
-        f"error: sched:sched_wakeup has no field '{'q' * 560}...{'q' * 692}'\n"
+        f"error: sched:sched_wakeup has no field '{'q' * 560}...{'q' * 712}'\n"
         f"  sched:sched_wakeup/{'q' * 120}...\n"
         f"                     ^{'~' * 119}\n",
     ),
