@@ -8,6 +8,7 @@ joins as many as fit into one message.
 from __future__ import annotations
 
 from ptrace_proto import ptrace_pb2 as pb
+from ptraced.varint import varint
 
 # Field numbers of ptrace.proto with their wire types: (number << 3 | type).
 _VARINT, _LENGTH = 0, 2
@@ -39,13 +40,3 @@ def batch_header(schema_id: int, cpu: int, count: int, row_bytes: int) -> bytes:
 def stack_header(message_bytes: int) -> bytes:
     """What stands before a serialized pb.Stack in a TraceResponse fragment."""
     return _STACKS + varint(message_bytes)
-
-
-def varint(value: int) -> bytes:
-    """An unsigned number in protobuf's base 128 encoding."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

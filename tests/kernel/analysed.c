@@ -2,17 +2,14 @@
 // called as calls.c is. Each round it waits for a lock for 2 ms in wait_for_lock(), touches a
 // new page in touch_page(), asks malloc for 1000 bytes, and spins for milliseconds in spin_hard().
 // To be compiled without optimizing: with frame pointers, and every call as it stands.
-#define _GNU_SOURCE
+#include "waiting.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #define PAGE 4096
 
@@ -92,25 +89,13 @@ static void work(long count)
 int main(int argc, char **argv)
 {
 	long count = argc > 1 ? atol(argv[1]) : 10;
-	cpu_set_t cpus;
 	pthread_t giver;
-	char line[64];
 
-	CPU_ZERO(&cpus);
-	CPU_SET(argc > 2 ? atoi(argv[2]) : 0, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		return 1;
-	printf("%d\n", getpid());
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		return 0;
+	begin(argc > 2 ? atoi(argv[2]) : 0);
 	if (pthread_create(&giver, NULL, give_locks, (void *)count))
 		return 1;
 	work(count);
 	pthread_join(giver, NULL);
-	printf("done\n");
-	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin))
-		;
+	end();
 	return 0;
 }

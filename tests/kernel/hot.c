@@ -1,10 +1,7 @@
 // Spends 7, 2 and 1 of 10 parts of its time in three functions: `hot ROUNDS CPU`, of
-// 10 ms each. As calls.c otherwise. To be compiled without optimizing: with frame pointers.
-#define _GNU_SOURCE
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
+// about 10 ms each. As calls.c otherwise. To be compiled without optimizing: with frame pointers.
+
+#include "waiting.h"
 
 #define PART 4000000
 
@@ -42,22 +39,10 @@ static void outer(void)
 int main(int argc, char **argv)
 {
 	long rounds = argc > 1 ? atol(argv[1]) : 1;
-	cpu_set_t cpus;
-	char line[64];
 
-	CPU_ZERO(&cpus);
-	CPU_SET(argc > 2 ? atoi(argv[2]) : 0, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		return 1;
-	printf("%d\n", getpid());
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		return 0;
+	begin(argc > 2 ? atoi(argv[2]) : 0);
 	while (rounds--)
 		outer();
-	printf("done\n");
-	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin))
-		;
+	end();
 	return 0;
 }

@@ -1,14 +1,12 @@
 // Processes that live 5 ms each, COUNT of them, one on each CPU at a time:
 // `shortlived COUNT CPU`, of which the CPU does not matter. As calls.c otherwise.
 // To be compiled without optimizing: with frame pointers.
-#define _GNU_SOURCE
+#include "waiting.h"
+
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #define LIFE 5000000
 
@@ -44,16 +42,12 @@ int main(int argc, char **argv)
 	long count = argc > 1 ? atol(argv[1]) : 100;
 	int running = 0, most = sysconf(_SC_NPROCESSORS_ONLN);
 	char *child[] = {argv[0], "live", 0};
-	char line[64];
 
 	if (argc > 1 && !strcmp(argv[1], "live")) {
 		live();
 		return 0;
 	}
-	printf("%d\n", getpid());
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		return 0;
+	begin(-1);
 	while (count--) {
 		pid_t pid;
 
@@ -65,9 +59,6 @@ int main(int argc, char **argv)
 	}
 	while (wait(0) > 0)
 		;
-	printf("done\n");
-	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin))
-		;
+	end();
 	return 0;
 }

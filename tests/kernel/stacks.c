@@ -1,11 +1,8 @@
 // Calls getppid from 300 different stacks, each ROUNDS times: `stacks ROUNDS CPU`.
 // As calls.c otherwise. To be compiled without optimizing: with frame pointers.
-#define _GNU_SOURCE
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "waiting.h"
+
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #define STACKS 300
 #define DEPTH 9
@@ -44,23 +41,11 @@ static void odd(unsigned path, int depth)
 int main(int argc, char **argv)
 {
 	long rounds = argc > 1 ? atol(argv[1]) : 1;
-	cpu_set_t cpus;
-	char line[64];
 
-	CPU_ZERO(&cpus);
-	CPU_SET(argc > 2 ? atoi(argv[2]) : 0, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		return 1;
-	printf("%d\n", getpid());
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		return 0;
+	begin(argc > 2 ? atoi(argv[2]) : 0);
 	while (rounds--)
 		for (unsigned path = 0; path < STACKS; path++)
 			step(path, DEPTH);
-	printf("done\n");
-	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin))
-		;
+	end();
 	return 0;
 }

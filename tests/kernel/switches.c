@@ -1,14 +1,10 @@
 // Two threads that give one CPU to each other COUNT times, at 100,000 events of
 // sched_switch a second where the machine is fast enough. `switches COUNT CPU`.
-// To be compiled without optimizing. As calls.c otherwise; behind "done" it says how
-// many microseconds it took.
-#define _GNU_SOURCE
+// To be compiled without optimizing. As calls.c otherwise.
+#include "waiting.h"
+
 #include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #define PACE 20000
 
@@ -39,27 +35,14 @@ static void *give(void *unused)
 int main(int argc, char **argv)
 {
 	pthread_t other;
-	cpu_set_t cpus;
-	char line[64];
-	long start;
 
 	count = argc > 1 ? atol(argv[1]) : 1000;
-	CPU_ZERO(&cpus);
-	CPU_SET(argc > 2 ? atoi(argv[2]) : 0, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		return 1;
-	printf("%d\n", getpid());
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		return 0;
-	start = due = now();
+	begin(argc > 2 ? atoi(argv[2]) : 0);
+	due = now();
 	if (pthread_create(&other, 0, give, 0))
 		return 1;
 	give(0);
 	pthread_join(other, 0);
-	printf("done %ld\n", (now() - start) / 1000);
-	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin))
-		;
+	end();
 	return 0;
 }

@@ -8,24 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ptraced.varint import varint
+
 # Tags: the field's number << 3, with 0 for varints and 2 for what has a length.
 _STACK_ID, _STACK_FRAME = 0x08, 0x12
 # Characters of a name or path: those who are traced choose them, and each stack repeats them.
 _TEXT_MAX = 512
 _CUT = "..."
 _ADDRESS, _SYMBOL, _OFFSET, _KERNEL, _DSO = 0x08, 0x12, 0x18, 0x20, 0x2A
-
-
-def varint(value: int) -> bytes:
-    """An unsigned 64-bit number as protobuf writes it."""
-    if value < 0x80:
-        return bytes((value,))
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)
 
 
 def encoded_frame(address: int, kernel: bool, symbol: str, offset: int, dso: str) -> bytes:
