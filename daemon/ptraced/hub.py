@@ -159,7 +159,7 @@ def _refusal(error: OSError, options: RingOptions) -> str:
     if isinstance(error, PermissionError):
         return (
             "error: the kernel does not permit it: ptraced needs CAP_BPF, CAP_PERFMON and "
-            "CAP_DAC_READ_SEARCH, and to lock memory for a buffer of "
-            f"{options.pages} pages per CPU (ulimit -l)"
+            "CAP_DAC_READ_SEARCH, to lock memory for a buffer of "
+            f"{options.pages} pages per CPU (ulimit -l), and kernel.perf_event_paranoid at most 2"
         )
     return f"error: the kernel refused to trace: {error.strerror}"

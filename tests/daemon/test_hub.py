@@ -185,8 +185,8 @@ def refused(hub: Hub) -> TraceError:
             PermissionError(errno.EPERM, os.strerror(errno.EPERM)),
             Unavailable,
             "error: the kernel does not permit it: ptraced needs CAP_BPF, CAP_PERFMON and "
-            "CAP_DAC_READ_SEARCH, and to lock memory for a buffer of 64 pages per CPU "
-            "(ulimit -l)",
+            "CAP_DAC_READ_SEARCH, to lock memory for a buffer of 64 pages per CPU (ulimit -l), and "
+            "kernel.perf_event_paranoid at most 2",
         ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
