@@ -13,11 +13,13 @@ from probed_files import build, fields, find
 
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.origin import Probe, ProbedFile, Site
-from ptraced.probes import elf_ask, user
+from ptraced.probes import elf_ask
 from ptraced.probes.user import explain_user_refusal
 from ptraced.tracefs import EventFormat
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="code of x86_64")
+
+pytestmark = pytest.mark.usefixtures("kernel_with_uprobes")
 
 SOURCE = """
 #include <stdio.h>
@@ -61,14 +63,6 @@ namespace { int hidden(int x) { return x; } }
 int (*shown)(int) = hidden;
 }
 """
-
-
-@pytest.fixture(autouse=True)
-def _uprobes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A kernel that has uprobes."""
-    device = tmp_path_factory.mktemp("device") / "type"
-    device.touch()
-    monkeypatch.setattr(user, "_DEVICE", device)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from probed_files import build, fields, record
 
-from ptraced.probes import user
 from ptraced.probes.dwarf_arguments import Convention, place_of
 from ptraced.probes.dwarf_types import Passed, Scalar
 from ptraced.probes.user_places import Place
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="registers of x86_64")
+
+pytestmark = pytest.mark.usefixtures("kernel_with_uprobes")
 
 TYPES = """
 #include <stdbool.h>
@@ -57,14 +58,6 @@ enum class Colour : short { red = -1 };
 namespace inside { Colour colour(Colour a) { return a; } }
 auto lambda(int x) { return x; }
 """
-
-
-@pytest.fixture(autouse=True)
-def _uprobes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A kernel that has uprobes."""
-    device = tmp_path_factory.mktemp("device") / "type"
-    device.touch()
-    monkeypatch.setattr(user, "_DEVICE", device)
 
 
 @pytest.fixture(scope="module", params=["-gdwarf-4", "-gdwarf-5", "-gz"])

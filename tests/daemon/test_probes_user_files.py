@@ -17,15 +17,9 @@ from ptraced.errors import NotFound, TraceError, Unavailable
 from ptraced.probes import elf_open, elf_search, user
 from ptraced.probes.elf_open import open_probed
 
+pytestmark = pytest.mark.usefixtures("kernel_with_uprobes")
+
 TRUE = "/bin/true"
-
-
-@pytest.fixture(autouse=True)
-def _uprobes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A kernel that has uprobes."""
-    device = tmp_path_factory.mktemp("device") / "type"
-    device.touch()
-    monkeypatch.setattr(user, "_DEVICE", device)
 
 
 def refusal(path: str | Path, pids: tuple[int, ...] = ()) -> str:

@@ -22,21 +22,15 @@ import pytest
 from probed_files import build, find
 
 from ptraced.errors import LimitExceeded, TraceError, Unavailable
-from ptraced.probes import elf_ask, elf_worker, user
+from ptraced.probes import elf_ask, elf_worker
 from ptraced.probes.elf_answer import Argument, Found, FoundSite, Refused, from_json, to_json
 from ptraced.probes.user_places import RETURNED, Place
+
+pytestmark = pytest.mark.usefixtures("kernel_with_uprobes")
 
 KERNEL_TESTS = Path(__file__).parent.parent / "kernel"
 # Seconds: the worker may have ten of the CPU, and nothing here needs them.
 SOON = 20
-
-
-@pytest.fixture(autouse=True)
-def _uprobes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A kernel that has uprobes."""
-    device = tmp_path_factory.mktemp("device") / "type"
-    device.touch()
-    monkeypatch.setattr(user, "_DEVICE", device)
 
 
 @pytest.fixture(scope="module")

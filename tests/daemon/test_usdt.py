@@ -10,17 +10,10 @@ import pytest
 from probed_files import build, find
 
 from ptraced.errors import LimitExceeded, NotFound, TraceError
-from ptraced.probes import user
+
+pytestmark = pytest.mark.usefixtures("kernel_with_uprobes")
 
 KERNEL_TESTS = Path(__file__).parent.parent / "kernel"
-
-
-@pytest.fixture(autouse=True)
-def _uprobes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A kernel that has uprobes."""
-    device = tmp_path_factory.mktemp("device") / "type"
-    device.touch()
-    monkeypatch.setattr(user, "_DEVICE", device)
 
 
 @pytest.fixture(scope="module")

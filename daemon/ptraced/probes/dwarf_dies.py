@@ -36,9 +36,21 @@ class UnknownType(Exception):
 
 def attribute(die: DIE, name: str) -> object:
     """The value of an attribute, its own or that of what it is an instance of; None without."""
+    owner = _owner(die, name)
+    return owner.attributes[name].value if owner is not None else None
+
+
+def type_of(die: DIE) -> DIE | None:
+    """The type of a function's value or of a variable; None for void."""
+    owner = _owner(die, "DW_AT_type")
+    return owner.get_DIE_from_attribute("DW_AT_type") if owner is not None else None
+
+
+def _owner(die: DIE, name: str) -> DIE | None:
+    """The entry that has an attribute: itself, or what it is an instance of."""
     for _ in range(_DEPTH_MAX):
         if name in die.attributes:
-            return die.attributes[name].value
+            return die
         for link in ("DW_AT_abstract_origin", "DW_AT_specification"):
             if link in die.attributes:
                 die = die.get_DIE_from_attribute(link)
@@ -46,19 +58,6 @@ def attribute(die: DIE, name: str) -> object:
         else:
             return None
     return None
-
-
-def type_of(die: DIE) -> DIE | None:
-    """The type of a function's value or of a variable; None for void."""
-    for _ in range(_DEPTH_MAX):
-        if "DW_AT_type" in die.attributes:
-            return die.get_DIE_from_attribute("DW_AT_type")
-        for link in ("DW_AT_abstract_origin", "DW_AT_specification"):
-            if link in die.attributes:
-                die = die.get_DIE_from_attribute(link)
-                break
-        else:
-            return None
     return None
 
 
