@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from sampledselectors import SETTINGS, SamplingKernel
 
 from ptraced.probes import user
+from ptraced.sampling import attr
 
 
 @pytest.fixture
@@ -15,3 +17,14 @@ def kernel_with_uprobes(
     device = tmp_path_factory.mktemp("device") / "type"
     device.touch()
     monkeypatch.setattr(user, "_DEVICE", device)
+
+
+@pytest.fixture
+def sampling_kernel(monkeypatch: pytest.MonkeyPatch) -> SamplingKernel:
+    """A kernel without a PMU that takes every event, until a test says otherwise."""
+    made = SamplingKernel()
+    monkeypatch.setattr(attr, "try_open", made.try_open)
+    monkeypatch.setattr(attr, "try_count", made.try_count)
+    monkeypatch.setattr(attr, "has_hardware", lambda: made.hardware)
+    monkeypatch.setattr(attr, "setting", SETTINGS.__getitem__)
+    return made

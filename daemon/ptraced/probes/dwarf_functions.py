@@ -38,7 +38,8 @@ _PARSED_BYTES_MAX = 4 << 20
 _ARGUMENTS_MAX = 16
 _SCOPES = ("DW_TAG_namespace", "DW_TAG_module", "DW_TAG_structure_type", "DW_TAG_class_type")
 _SCOPES_DEPTH = 16
-# What parsing hostile data may raise; whoever wrote it gets arguments without names.
+# What parsing hostile data may raise: pyelftools asserts, looks up what is not there, and has
+# forms that it does not implement. Whoever wrote it gets arguments without names.
 _BROKEN = (
     ELFError, DWARFError, UnknownType, KeyError, ValueError, IndexError, AttributeError,
     TypeError, AssertionError, OverflowError, RecursionError, NotImplementedError, MemoryError,
