@@ -12,6 +12,8 @@ from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import UNKNOWN_COLUMNS, RowLayout, lay_out
 from ptraced.origin import Probe, Sampled
+from ptraced.policy.exposure import Exposure, expose
+from ptraced.policy.grant import Grant
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
 from ptraced.ring_set import RingOptions
 from ptraced.sampling.layout import lay_out_sample
@@ -54,9 +56,12 @@ class SessionPlan:
 
 
 def plan_session(
-    request: pb.TraceRequest, tracefs: Tracefs, headers: Path, config: Config
+    request: pb.TraceRequest, tracefs: Tracefs, headers: Path, config: Config, grant: Grant
 ) -> SessionPlan:
-    """Check a request whole and plan it; raises TraceError for what cannot be served."""
+    """Check a request whole and plan it.
+
+    Raises PermissionRefused for what `grant` does not allow, TraceError for what cannot be served.
+    """
     if not request.selectors:
         raise TraceError("error: no event is selected; -e EVENT selects one")
     if len(request.label.encode()) > _LABEL_BYTES_MAX:
@@ -64,6 +69,7 @@ def plan_session(
     scope = resolve_scope(request.scope)
     pids = (*scope.pids, *scope.tids)
     events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids)
+    exposures = [expose(event, grant) for event in events]
     _check_filters(events)
     _check_probes(events)
     _check_wake_ups(request, events)
@@ -75,7 +81,7 @@ def plan_session(
             zip(events, layouts, depths, strict=True), 1
         )
     ]
-    chosen = list(zip(events, layouts, depths, strict=True))
+    chosen = list(zip(events, layouts, depths, exposures, strict=True))
     modules = [*_modules(chosen, scope, headers), *_samplings(chosen, scope)]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     return SessionPlan(schemas, modules, rings, _warnings(request))
@@ -167,16 +173,16 @@ def _layout(event: SelectedEvent, wanted: Collection[str] | None, stack: bool) -
     return make(event.format, wanted, stack)
 
 
-_Chosen = tuple[SelectedEvent, RowLayout, StackDepth | None]
+_Chosen = tuple[SelectedEvent, RowLayout, StackDepth | None, Exposure]
 
 
 def _modules(chosen: Sequence[_Chosen], scope: Scope, headers: Path) -> Iterator[PlannedModule]:
     """Group events that have programs into modules: alike ones that are many share one."""
     groups: dict[tuple[Scope, bool], list[tuple[int, EventPlan]]] = {}
-    for number, (event, layout, depth) in enumerate(chosen, 1):
+    for number, (event, layout, depth, exposure) in enumerate(chosen, 1):
         if isinstance(event.origin, Sampled):
             continue
-        own = replace(scope, cpus=_event_cpus(event, scope))
+        own = replace(scope, cpus=_event_cpus(event, scope), owner=exposure.owner)
         stack = depth or StackDepth(0, 0)
         plan = EventPlan(event.format, event.filter, layout, event.origin, stack)
         # Programs that user programs hit may be preempted in the middle, others may not: the
@@ -227,9 +233,9 @@ def _check_probes(events: Sequence[SelectedEvent]) -> None:
 
 def _samplings(chosen: Sequence[_Chosen], scope: Scope) -> Iterator[PlannedModule]:
     """Events that sample have a source each."""
-    for number, (event, layout, depth) in enumerate(chosen, 1):
+    for number, (event, layout, depth, exposure) in enumerate(chosen, 1):
         if isinstance(event.origin, Sampled):
-            own = replace(scope, cpus=_event_cpus(event, scope))
+            own = replace(scope, cpus=_event_cpus(event, scope), owner=exposure.owner)
             plan = SamplingPlan(
                 event.format,
                 event.origin,

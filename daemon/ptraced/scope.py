@@ -32,6 +32,8 @@ class Scope:
     # What the names meant when the scope was made: they may come to mean something else,
     # and a process has other children by then. Scopes with tasks are never equal.
     identity: tuple[int, ...] = ()
+    # The uid whose tasks alone count; None: all tasks.
+    owner: int | None = None
 
     @property
     def has_tasks(self) -> bool:

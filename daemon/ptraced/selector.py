@@ -72,6 +72,12 @@ class SelectedEvent:
     # Of events that sample.
     options: SampledOptions = field(default_factory=SampledOptions)
 
+    @property
+    def name(self) -> str:
+        """What policies call it: "system:name", or "name" of events that sample."""
+        system, name = self.format.system, self.format.name
+        return f"{system}:{name}" if system else name
+
 
 def parse_selectors(text: str) -> list[Selector]:
     """Parse the text of one -e; raises TraceError that points at what is wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import shutil
 import sys
@@ -24,9 +25,10 @@ from ptraced.errors import Unavailable
 from ptraced.front import Front
 from ptraced.headers import find_headers
 from ptraced.hub import Hub
+from ptraced.identity import Caller, Via, local_caller
+from ptraced.policy import builtin
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
-from ptraced.session import Caller
 from ptraced.sessions import Sessions
 from ptraced.stacks import StackTable
 from ptraced.symbols.symbolizer import Symbolizer
@@ -99,7 +101,9 @@ class Server:
         self._undo.callback(reader.close)
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
-        self._sessions = Sessions(config, tracefs, headers.path, hub, reader, stacks)
+        self._sessions = Sessions(
+            config, tracefs, headers.path, hub, reader, stacks, builtin.POLICY
+        )
         socket = config.server.socket
         _make_directory(socket.parent, 0o755)
         inner = _inner_directory(socket)
@@ -168,8 +172,10 @@ def _inner_directory(socket: Path) -> Path:
     return socket.parent / f".{hashlib.sha256(socket.name.encode()).hexdigest()[:8]}"
 
 
-def _caller(front: Front, peer: str) -> Caller | None:
+# Connections live longer than what their calls ask the user database.
+@functools.lru_cache(maxsize=1024)
+def _caller(front: Front, peer: str) -> Caller:
     credentials = front.caller(peer)
     if credentials is None:
-        return None
-    return Caller(credentials.uid, credentials.gid, credentials.pid)
+        return Caller(65534, 65534, via=Via.INSECURE)
+    return local_caller(credentials.uid, credentials.gid, credentials.pid)

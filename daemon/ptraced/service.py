@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import logging
 import platform
-import pwd
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol, TypeVar
 
@@ -18,10 +17,10 @@ from ptraced.config import Config
 from ptraced.diagnostics import bounded
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
 from ptraced.filter import FILTER_BYTES_MAX
+from ptraced.identity import Caller
 from ptraced.planner import describe
 from ptraced.sampling.selector import names as sampled_names
 from ptraced.scope import cgroup_root, online_cpus
-from ptraced.session import Caller
 from ptraced.sessions import Sessions, realtime_offset
 from ptraced.source import now
 from ptraced.tracefs import Tracefs
@@ -29,7 +28,7 @@ from ptraced.tracefs import Tracefs
 Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
-API_MINOR = 1
+API_MINOR = 2
 # Characters of a glob: Python keeps compiled ones.
 _GLOB_MAX = 256
 SERVICE = pb.DESCRIPTOR.services_by_name["Tracing"].full_name
@@ -58,7 +57,7 @@ class Service:
         config: Config,
         tracefs: Tracefs,
         sessions: Sessions,
-        identify: Callable[[str], Caller | None],
+        identify: Callable[[str], Caller],
     ) -> None:
         self._config = config
         self._tracefs = tracefs
@@ -191,11 +190,15 @@ def _abort(context: CallContext, error: TraceError) -> NoReturn:
     context.abort(code, bounded(str(error)))
 
 
-def _caller_message(caller: Caller | None) -> pb.Caller:
-    if caller is None:
-        return pb.Caller(known=False)
-    try:
-        user = pwd.getpwuid(caller.uid).pw_name
-    except KeyError:
-        user = ""
-    return pb.Caller(known=True, uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user)
+def _caller_message(caller: Caller) -> pb.Caller:
+    return pb.Caller(
+        known=True,
+        uid=caller.uid,
+        gid=caller.gid,
+        pid=caller.pid,
+        user=caller.user,
+        via=caller.via,
+        address=caller.address,
+        certificate=caller.certificate,
+        groups=sorted(caller.groups),
+    )

@@ -16,6 +16,7 @@ from itertools import chain
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import wire
 from ptraced.batch_queue import BatchQueue, QueuedBatch
+from ptraced.identity import Caller
 from ptraced.rows import Rows
 from ptraced.samples import SampleDecoder
 from ptraced.sent_stacks import SentStacks
@@ -24,15 +25,6 @@ from ptraced.stacks import StackTable
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
 MESSAGE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who a call comes from, as the kernel told at the front socket; None where unknown."""
-
-    uid: int
-    gid: int
-    pid: int
 
 
 @dataclass(slots=True)
@@ -53,7 +45,7 @@ class Session:
         request: pb.TraceRequest,
         schemas: Sequence[pb.EventSchema],
         queue_bytes: int,
-        caller: Caller | None,
+        caller: Caller,
         stacks: StackTable,
     ) -> None:
         self.id = session_id

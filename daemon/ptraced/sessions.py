@@ -13,9 +13,11 @@ from ptraced import log
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound
 from ptraced.hub import Hub
+from ptraced.identity import Caller
 from ptraced.planner import SessionPlan, plan_session
+from ptraced.policy.grant import Policy
 from ptraced.reader import AnySource, Reader
-from ptraced.session import Caller, Session
+from ptraced.session import Session
 from ptraced.source import now
 from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
@@ -40,8 +42,10 @@ class Sessions:
         hub: Hub,
         reader: Reader,
         stacks: StackTable,
+        policy: Policy,
     ) -> None:
         self._config = config
+        self._policy = policy
         self._tracefs = tracefs
         self._headers = headers
         self._hub = hub
@@ -56,7 +60,7 @@ class Sessions:
             session, pb.END_REASON_TARGETS_GONE, "all traced processes are gone"
         )
 
-    def open(self, request: pb.TraceRequest, caller: Caller | None) -> tuple[Session, pb.Started]:
+    def open(self, request: pb.TraceRequest, caller: Caller) -> tuple[Session, pb.Started]:
         """Check a request, attach what it asks for, and start to queue.
 
         Raises TraceError; nothing is left attached then.
@@ -70,7 +74,8 @@ class Sessions:
                 )
             self._opening += 1
         try:
-            plan = plan_session(request, self._tracefs, self._headers, self._config)
+            grant = self._policy.grant(caller)
+            plan = plan_session(request, self._tracefs, self._headers, self._config, grant)
             session = Session(
                 secrets.token_hex(8),
                 request,
@@ -93,7 +98,7 @@ class Sessions:
         log.event(
             "session opened",
             session=session.id,
-            uid=caller.uid if caller else None,
+            uid=caller.uid,
             label=request.label,
             events=len(plan.schemas),
         )
@@ -136,11 +141,11 @@ class Sessions:
             start_time=now(),
         )
 
-    def stop(self, session_id: str, caller: Caller | None) -> None:
+    def stop(self, session_id: str, caller: Caller) -> None:
         """Deliver what a session's buffers hold, then end its stream."""
         with self._lock:
             opened = self._open.get(session_id)
-        if opened is None or opened.session.ended or not _may_see(caller, opened.session):
+        if opened is None or opened.session.ended or not self._may_see(caller, opened.session):
             raise NotFound(f"error: no session {log.printable(session_id)}")
         self._finish(opened.session, pb.END_REASON_STOPPED)
 
@@ -172,11 +177,14 @@ class Sessions:
             lost=sum(total.lost for total in totals),
         )
 
-    def list(self, caller: Caller | None) -> list[Session]:
-        """The open sessions that a caller may see: its own; all of them for root."""
+    def list(self, caller: Caller) -> list[Session]:
+        """The open sessions that a caller may see: its own; all of them for administrators."""
         with self._lock:
             sessions = [opened.session for opened in self._open.values()]
-        return [session for session in sessions if _may_see(caller, session)]
+        return [session for session in sessions if self._may_see(caller, session)]
+
+    def _may_see(self, caller: Caller, session: Session) -> bool:
+        return caller.uid == session.caller.uid or self._policy.grant(caller).admin
 
     def shut_down(self) -> None:
         """End all streams, and open no more."""
@@ -190,11 +198,3 @@ class Sessions:
 def realtime_offset() -> int:
     """CLOCK_REALTIME minus CLOCK_MONOTONIC, ns."""
     return time.time_ns() - now()
-
-
-def _may_see(caller: Caller | None, session: Session) -> bool:
-    # A transport that tells no identity is loopback without authentication: it sees
-    # what came the same way.
-    if caller is None or session.caller is None:
-        return caller is session.caller
-    return caller.uid in (0, session.caller.uid)

@@ -34,6 +34,7 @@ class LossStage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOSS_STAGE_KERNEL_BUFFER: _ClassVar[LossStage]
     LOSS_STAGE_QUEUE: _ClassVar[LossStage]
     LOSS_STAGE_SKIPPED: _ClassVar[LossStage]
+    LOSS_STAGE_THROTTLED: _ClassVar[LossStage]
 
 class EndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -42,6 +43,9 @@ class EndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     END_REASON_TARGETS_GONE: _ClassVar[EndReason]
     END_REASON_SHUTDOWN: _ClassVar[EndReason]
     END_REASON_FAILED: _ClassVar[EndReason]
+    END_REASON_KILLED: _ClassVar[EndReason]
+    END_REASON_OVER_BUDGET: _ClassVar[EndReason]
+    END_REASON_NOT_ALLOWED: _ClassVar[EndReason]
 EVENT_SOURCE_TRACEPOINT: EventSource
 EVENT_SOURCE_PROBE: EventSource
 EVENT_SOURCE_SAMPLE: EventSource
@@ -61,11 +65,15 @@ LOSS_STAGE_UNSPECIFIED: LossStage
 LOSS_STAGE_KERNEL_BUFFER: LossStage
 LOSS_STAGE_QUEUE: LossStage
 LOSS_STAGE_SKIPPED: LossStage
+LOSS_STAGE_THROTTLED: LossStage
 END_REASON_UNSPECIFIED: EndReason
 END_REASON_STOPPED: EndReason
 END_REASON_TARGETS_GONE: EndReason
 END_REASON_SHUTDOWN: EndReason
 END_REASON_FAILED: EndReason
+END_REASON_KILLED: EndReason
+END_REASON_OVER_BUDGET: EndReason
+END_REASON_NOT_ALLOWED: EndReason
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
@@ -112,18 +120,98 @@ class Limits(_message.Message):
     def __init__(self, sessions: _Optional[int] = ..., events_per_session: _Optional[int] = ..., queue_bytes: _Optional[int] = ..., buffer_pages: _Optional[int] = ..., filter_bytes: _Optional[int] = ...) -> None: ...
 
 class Caller(_message.Message):
-    __slots__ = ("known", "uid", "gid", "pid", "user")
+    __slots__ = ("known", "uid", "gid", "pid", "user", "via", "address", "certificate", "groups")
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     GID_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    VIA_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
     known: bool
     uid: int
     gid: int
     pid: int
     user: str
-    def __init__(self, known: _Optional[bool] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., pid: _Optional[int] = ..., user: _Optional[str] = ...) -> None: ...
+    via: str
+    address: str
+    certificate: str
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, known: _Optional[bool] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., pid: _Optional[int] = ..., user: _Optional[str] = ..., via: _Optional[str] = ..., address: _Optional[str] = ..., certificate: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WhoAmIRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WhoAmIResponse(_message.Message):
+    __slots__ = ("caller", "rules", "quotas", "admin", "used")
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    QUOTAS_FIELD_NUMBER: _ClassVar[int]
+    ADMIN_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    caller: Caller
+    rules: _containers.RepeatedCompositeFieldContainer[PolicyRule]
+    quotas: Quotas
+    admin: bool
+    used: Quotas
+    def __init__(self, caller: _Optional[_Union[Caller, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[PolicyRule, _Mapping]]] = ..., quotas: _Optional[_Union[Quotas, _Mapping]] = ..., admin: _Optional[bool] = ..., used: _Optional[_Union[Quotas, _Mapping]] = ...) -> None: ...
+
+class PolicyRule(_message.Message):
+    __slots__ = ("name", "place", "events", "scope", "uprobes", "stacks", "kernel_addresses", "remote")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    UPROBES_FIELD_NUMBER: _ClassVar[int]
+    STACKS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    place: str
+    events: _containers.RepeatedScalarFieldContainer[str]
+    scope: str
+    uprobes: str
+    stacks: str
+    kernel_addresses: bool
+    remote: bool
+    def __init__(self, name: _Optional[str] = ..., place: _Optional[str] = ..., events: _Optional[_Iterable[str]] = ..., scope: _Optional[str] = ..., uprobes: _Optional[str] = ..., stacks: _Optional[str] = ..., kernel_addresses: _Optional[bool] = ..., remote: _Optional[bool] = ...) -> None: ...
+
+class Quotas(_message.Message):
+    __slots__ = ("sessions", "programs", "probes", "buffer_bytes", "events_per_second", "bytes_per_second", "stack_depth", "stacks_per_second", "compile_ms", "cpu_percent")
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    PROGRAMS_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    STACK_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    STACKS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    COMPILE_MS_FIELD_NUMBER: _ClassVar[int]
+    CPU_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    sessions: int
+    programs: int
+    probes: int
+    buffer_bytes: int
+    events_per_second: int
+    bytes_per_second: int
+    stack_depth: int
+    stacks_per_second: int
+    compile_ms: int
+    cpu_percent: int
+    def __init__(self, sessions: _Optional[int] = ..., programs: _Optional[int] = ..., probes: _Optional[int] = ..., buffer_bytes: _Optional[int] = ..., events_per_second: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., stack_depth: _Optional[int] = ..., stacks_per_second: _Optional[int] = ..., compile_ms: _Optional[int] = ..., cpu_percent: _Optional[int] = ...) -> None: ...
+
+class KillSessionRequest(_message.Message):
+    __slots__ = ("session_id",)
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    def __init__(self, session_id: _Optional[str] = ...) -> None: ...
+
+class KillSessionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ListEventsRequest(_message.Message):
     __slots__ = ("globs",)
@@ -352,7 +440,7 @@ class Stacks(_message.Message):
     def __init__(self, kernel: _Optional[bool] = ..., user: _Optional[bool] = ..., max_depth: _Optional[int] = ..., python: _Optional[bool] = ..., no_kernel: _Optional[bool] = ..., no_user: _Optional[bool] = ...) -> None: ...
 
 class TraceResponse(_message.Message):
-    __slots__ = ("started", "losses", "warnings", "stacks", "batches", "samples", "mark", "end", "forget_stacks_below")
+    __slots__ = ("started", "losses", "warnings", "stacks", "batches", "samples", "mark", "end", "forget_stacks_below", "throttles")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
@@ -362,6 +450,7 @@ class TraceResponse(_message.Message):
     MARK_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     FORGET_STACKS_BELOW_FIELD_NUMBER: _ClassVar[int]
+    THROTTLES_FIELD_NUMBER: _ClassVar[int]
     started: Started
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
@@ -371,7 +460,8 @@ class TraceResponse(_message.Message):
     mark: RoundMark
     end: End
     forget_stacks_below: int
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., stacks: _Optional[_Iterable[_Union[Stack, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mark: _Optional[_Union[RoundMark, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., forget_stacks_below: _Optional[int] = ...) -> None: ...
+    throttles: _containers.RepeatedCompositeFieldContainer[Throttle]
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., stacks: _Optional[_Iterable[_Union[Stack, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mark: _Optional[_Union[RoundMark, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., forget_stacks_below: _Optional[int] = ..., throttles: _Optional[_Iterable[_Union[Throttle, _Mapping]]] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("session_id", "schemas", "realtime_offset", "start_time")
@@ -418,6 +508,16 @@ class Loss(_message.Message):
     start_time: int
     end_time: int
     def __init__(self, schema_id: _Optional[int] = ..., cpu: _Optional[int] = ..., count: _Optional[int] = ..., stage: _Optional[_Union[LossStage, str]] = ..., start_time: _Optional[int] = ..., end_time: _Optional[int] = ...) -> None: ...
+
+class Throttle(_message.Message):
+    __slots__ = ("started", "time", "reason")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    started: bool
+    time: int
+    reason: str
+    def __init__(self, started: _Optional[bool] = ..., time: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("text",)

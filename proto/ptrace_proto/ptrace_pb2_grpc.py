@@ -64,6 +64,16 @@ class TracingStub:
                 request_serializer=ptrace_dot_v1_dot_ptrace__pb2.StopSessionRequest.SerializeToString,
                 response_deserializer=ptrace_dot_v1_dot_ptrace__pb2.StopSessionResponse.FromString,
                 _registered_method=True)
+        self.KillSession = channel.unary_unary(
+                '/ptrace.v1.Tracing/KillSession',
+                request_serializer=ptrace_dot_v1_dot_ptrace__pb2.KillSessionRequest.SerializeToString,
+                response_deserializer=ptrace_dot_v1_dot_ptrace__pb2.KillSessionResponse.FromString,
+                _registered_method=True)
+        self.WhoAmI = channel.unary_unary(
+                '/ptrace.v1.Tracing/WhoAmI',
+                request_serializer=ptrace_dot_v1_dot_ptrace__pb2.WhoAmIRequest.SerializeToString,
+                response_deserializer=ptrace_dot_v1_dot_ptrace__pb2.WhoAmIResponse.FromString,
+                _registered_method=True)
 
 
 class TracingServicer:
@@ -114,6 +124,21 @@ class TracingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def KillSession(self, request, context):
+        """Ends a session at once, own or (for administrators) another's: what is queued is
+        dropped, and the stream ends with END_REASON_KILLED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhoAmI(self, request, context):
+        """Who the caller is for the server, and what the policy allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TracingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +171,16 @@ def add_TracingServicer_to_server(servicer, server):
                     servicer.StopSession,
                     request_deserializer=ptrace_dot_v1_dot_ptrace__pb2.StopSessionRequest.FromString,
                     response_serializer=ptrace_dot_v1_dot_ptrace__pb2.StopSessionResponse.SerializeToString,
+            ),
+            'KillSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.KillSession,
+                    request_deserializer=ptrace_dot_v1_dot_ptrace__pb2.KillSessionRequest.FromString,
+                    response_serializer=ptrace_dot_v1_dot_ptrace__pb2.KillSessionResponse.SerializeToString,
+            ),
+            'WhoAmI': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhoAmI,
+                    request_deserializer=ptrace_dot_v1_dot_ptrace__pb2.WhoAmIRequest.FromString,
+                    response_serializer=ptrace_dot_v1_dot_ptrace__pb2.WhoAmIResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +345,60 @@ class Tracing:
             '/ptrace.v1.Tracing/StopSession',
             ptrace_dot_v1_dot_ptrace__pb2.StopSessionRequest.SerializeToString,
             ptrace_dot_v1_dot_ptrace__pb2.StopSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KillSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ptrace.v1.Tracing/KillSession',
+            ptrace_dot_v1_dot_ptrace__pb2.KillSessionRequest.SerializeToString,
+            ptrace_dot_v1_dot_ptrace__pb2.KillSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhoAmI(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ptrace.v1.Tracing/WhoAmI',
+            ptrace_dot_v1_dot_ptrace__pb2.WhoAmIRequest.SerializeToString,
+            ptrace_dot_v1_dot_ptrace__pb2.WhoAmIResponse.FromString,
             options,
             channel_credentials,
             insecure,
