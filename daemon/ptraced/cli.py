@@ -16,6 +16,8 @@ import click
 from ptraced import __version__, check, config_values, log, privileges
 from ptraced.config import Config, load_config
 from ptraced.errors import TraceError
+from ptraced.policy import builtin
+from ptraced.policy.grant import Policy
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,6 +61,10 @@ def command(
 ) -> None:
     """Serve kernel events to unprivileged clients."""
     config = _configured(load_config(config_file), socket, socket_mode, embedded)
+    if embedded:
+        # The rules of the host are for its daemon; this one has those of a file that is named.
+        rules = config.policy.rules if config_file is not None else ()
+        config = dataclasses.replace(config, policy=Policy((builtin.owner(os.getuid()), *rules)))
     if only_check:
         sys.exit(check.run(config))
     log.set_up(config.log)

@@ -5,21 +5,32 @@ Defaults need no file. Sizes are numbers of bytes, or texts like "64MiB".
 
 from __future__ import annotations
 
-import difflib
 import mmap
 import os
-import re
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from ptraced import config_values as values
+from ptraced.config_files import (
+    Document,
+    Mistake,
+    did_you_mean,
+    parse_document,
+    read_document,
+    shown,
+)
 from ptraced.errors import TraceError, Unavailable
+from ptraced.policy import builtin
+from ptraced.policy.grant import Policy, Quota
+from ptraced.policy.load import load_quota, load_rules
 
 DEFAULT_FILE = Path("/etc/ptraced/ptraced.toml")
 DEFAULT_STATE_DIR = Path("/var/lib/ptraced")
+
+# Tables of the file that are no sections of settings.
+_TABLES = ("quota", "policy")
 
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -84,12 +95,17 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All settings, in the sections of the file."""
+    """All settings, in the sections of the file.
+
+    `quota` limits all users together; `policy` is of the tables [[rule]].
+    """
 
     server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
     reader: Reader = field(default_factory=Reader)
     log: Log = field(default_factory=Log)
+    quota: Quota = field(default_factory=Quota)
+    policy: Policy = builtin.POLICY
 
     def state_dir(self) -> Path:
         """The directory to keep files in: as configured, else systemd's, else /var/lib/ptraced.
@@ -119,40 +135,45 @@ def load_config(path: Path | None = None) -> Config:
         if not DEFAULT_FILE.exists():
             return Config()
         path = DEFAULT_FILE
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise TraceError(f"error: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TraceError(f"error: {path} is not UTF-8 text") from None
-    return parse_config(text, str(path))
+    return _checked(read_document(path))
 
 
 def parse_config(text: str, name: str) -> Config:
     """Read a configuration from TOML text; `name` is what messages call it."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TraceError(f"error: {name}: {error}") from None
-    kinds = get_type_hints(Config)
+    return _checked(parse_document(text, name))
+
+
+def _checked(document: Document) -> Config:
+    sections, mistakes = _sections(document)
+    quota, wrong = load_quota(document, ("quota",), document.content.get("quota", {}), "[quota]")
+    mistakes += wrong
+    rules, wrong = load_rules([document])
+    mistakes += wrong
+    config = Config(**sections, quota=quota, policy=Policy(rules) if rules else builtin.POLICY)
+    if not mistakes:
+        mistakes = [document.mistake(key, what) for key, what in _contradictions(config)]
+    if mistakes:
+        raise TraceError("\n".join(mistake.text for mistake in sorted(mistakes)))
+    return config
+
+
+def _sections(document: Document) -> tuple[dict[str, Any], list[Mistake]]:
+    """The sections as far as they are right, and what is wrong with them."""
+    kinds = {name: kind for name, kind in get_type_hints(Config).items() if name not in _TABLES}
     sections: dict[str, Any] = {}
-    mistakes: list[tuple[int, str]] = []
-    for section, content in document.items():
+    mistakes = []
+    for section, content in document.content.items():
+        if section in ("rule", "quota"):
+            continue
         if section not in kinds or not isinstance(content, dict):
-            hint = _did_you_mean(section, kinds)
-            mistakes.append((_line(text, section), f"there is no section [{section}]{hint}"))
+            hint = did_you_mean(section, [*kinds, "quota", "rule"])
+            mistakes.append(document.mistake((section,), f"there is no section [{section}]{hint}"))
         else:
             sections[section], wrong = _section(kinds[section], content)
             mistakes += [
-                (_line(text, section, key), f"{section}.{key} {what}") for key, what in wrong
+                document.mistake((section, key), f"{section}.{key} {what}") for key, what in wrong
             ]
-    config = Config(**sections)
-    if not mistakes:
-        mistakes = [(_line(text, *key), what) for key, what in _contradictions(config)]
-    if mistakes:
-        lines = [f"error: {name}:{line}: {message}" for line, message in sorted(mistakes)]
-        raise TraceError("\n".join(lines))
-    return config
+    return sections, mistakes
 
 
 def _section(kind: Any, content: dict[str, Any]) -> tuple[Any, list[tuple[str, str]]]:
@@ -162,13 +183,13 @@ def _section(kind: Any, content: dict[str, Any]) -> tuple[Any, list[tuple[str, s
     mistakes = []
     for key, value in content.items():
         if key not in hints:
-            mistakes.append((key, "is not a setting" + _did_you_mean(key, hints)))
+            mistakes.append((key, "is not a setting" + did_you_mean(key, hints)))
             continue
         (parse,) = hints[key].__metadata__
         try:
             accepted[key] = parse(value)
         except ValueError as error:
-            mistakes.append((key, f"{error}, not {_shown(value)}"))
+            mistakes.append((key, f"{error}, not {shown(value)}"))
     return kind(**accepted), mistakes
 
 
@@ -180,32 +201,3 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
             f"limits.buffer_pages must be at most limits.max_buffer_pages "
             f"({limits.max_buffer_pages}), not {limits.buffer_pages}",
         )
-
-
-def _line(text: str, section: str, key: str | None = None) -> int:
-    """The line of a section or of a key in it, as far as a plain look at the text tells."""
-    current, found = "", 1
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[+\s*([^\]\s]+)\s*\]", line)
-        if header is not None:
-            current = header[1]
-            if current == section:
-                found = number
-        assigned = re.match(r"\s*([\w\"'.-]+)\s*=", line)
-        name = assigned[1].replace('"', "").replace("'", "") if assigned else ""
-        if name and (current, name) == (section, key):
-            return number
-        if not current and name in (section, f"{section}.{key}"):
-            return number
-    return found
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -5,12 +5,15 @@ All of them raise ValueError with what the value must be, to go behind the name 
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Word = TypeVar("Word", bound=enum.StrEnum)
 
 MAX_PAGES = 1 << 20
 
@@ -119,3 +122,33 @@ def format_size(number_of_bytes: int) -> str:
         if unit and number_of_bytes and number_of_bytes % factor == 0:
             return f"{number_of_bytes // factor}{unit}"
     return f"{number_of_bytes}B"
+
+
+def flag(value: Any) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError("must be true or false")
+
+
+def member(kind: type[Word]) -> Callable[[Any], Word]:
+    """One of the words of an enumeration."""
+    parse_word = choice(*kind)
+    return lambda value: kind(parse_word(value))
+
+
+def name(value: Any) -> str:
+    """A text that is not empty and fits on a line."""
+    if isinstance(value, str) and value and value.isprintable():
+        return value
+    raise ValueError("must be a text that is not empty")
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Some texts that are not empty."""
+    if isinstance(value, list):
+        try:
+            return tuple(name(one) for one in value)
+        except ValueError:
+            pass
+    raise ValueError('must be a list of texts, like ["one", "two"]')

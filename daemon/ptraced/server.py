@@ -26,7 +26,6 @@ from ptraced.front import Front
 from ptraced.headers import find_headers
 from ptraced.hub import Hub
 from ptraced.identity import Caller, Via, local_caller
-from ptraced.policy import builtin
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -101,9 +100,7 @@ class Server:
         self._undo.callback(reader.close)
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
-        self._sessions = Sessions(
-            config, tracefs, headers.path, hub, reader, stacks, builtin.POLICY
-        )
+        self._sessions = Sessions(config, tracefs, headers.path, hub, reader, stacks, config.policy)
         socket = config.server.socket
         _make_directory(socket.parent, 0o755)
         inner = _inner_directory(socket)

@@ -15,17 +15,38 @@ import pytest
 
 from ptrace_client.host import Host, connect
 
+# What any user may do at the daemon of a test that is not about policy.
+EVERYTHING = """
+[[rule]]
+name = "everybody"
+users = ["*"]
+events = ["*"]
+tasks = "all"
+uprobes = "all"
+stacks = "all"
+kernel_addresses = true
+remote = true
+[[rule]]
+name = "administrator"
+users = ["root"]
+admin = true
+"""
+
 
 class Daemon:
-    """A ptraced process that serves until `stop`."""
+    """A ptraced process that serves until `stop`.
+
+    Everybody may trace everything, unless `config` has rules of its own.
+    """
 
     def __init__(
         self, directory: Path, *arguments: str, config: str = "", prefix: tuple[str, ...] = ()
     ):
         self.socket = directory / "ptraced.sock"
         file = directory / "ptraced.toml"
+        rules = "" if "[[rule]]" in config else EVERYTHING
         file.write_text(
-            f'[server]\nsocket_mode = "0666"\nstate_dir = "{directory}/state"\n{config}'
+            f'[server]\nsocket_mode = "0666"\nstate_dir = "{directory}/state"\n{config}\n{rules}'
         )
         self.log = directory / "log"
         with self.log.open("w") as log:

@@ -24,6 +24,7 @@ from processes import Calls, Daemon
 from streams import GETPPID, read_to_end
 
 from ptrace_proto import ptrace_pb2 as pb
+from ptraced.identity import groups_of
 from ptraced.scope import is_alive
 
 # Field 900, a varint, and field 901, bytes, in protobuf's encoding: no message has them.

@@ -1,4 +1,4 @@
-"""The policy of a host whose configuration has no rules."""
+"""Rules that no file has: of a host without rules, and of an embedded daemon."""
 
 from __future__ import annotations
 
@@ -27,3 +27,18 @@ POLICY = Policy(
         ),
     )
 )
+
+
+def owner(uid: int) -> Rule:
+    """Allows everything to the user who runs an embedded daemon, and to root."""
+    return Rule(
+        name="owner",
+        users=(f"#{uid}", "#0"),
+        events=("*",),
+        tasks=Tasks.ALL,
+        uprobes=Uprobes.ALL,
+        stacks=StackParts.ALL,
+        kernel_addresses=True,
+        remote=True,
+        admin=True,
+    )
