@@ -11,8 +11,11 @@ from madeup import Declared, make_tracefs
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config, Limits, Reader
 from ptraced.errors import LimitExceeded, TraceError
+from ptraced.identity import Caller
 from ptraced.origin import Probe, Site
 from ptraced.planner import SessionPlan, describe, plan_session
+from ptraced.policy.builtin import owner
+from ptraced.policy.grant import Policy
 from ptraced.program import ModulePlan
 from ptraced.ring_set import RingOptions
 from ptraced.tracefs import EventFormat, FormatField, Tracefs
@@ -29,6 +32,7 @@ CONFIG = Config(
     limits=Limits(buffer_pages=64, max_buffer_pages=256, events_per_session=10),
     reader=Reader(watermark_bytes=100_000),
 )
+GRANT = Policy((owner(0),)).grant(Caller(0, 0))
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def four_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plan(tracefs: Tracefs, *selectors: str, **request: object) -> SessionPlan:
     asked = pb.TraceRequest(selectors=selectors, **request)  # type: ignore[arg-type]
-    return plan_session(asked, tracefs, tracefs.root / "headers", CONFIG)
+    return plan_session(asked, tracefs, tracefs.root / "headers", CONFIG, GRANT)
 
 
 def columns(planned: SessionPlan) -> list[list[str]]:

@@ -72,7 +72,13 @@ def test_a_program_without_our_code_finds_its_way_by_reflection(
             assert health == {"status": "SERVING"}
         info = server.call("ptrace.v1.Tracing", "GetServerInfo", {})
         # json_format leaves out what is zero: root's uid and gid.
-        assert info["caller"] == {"known": True, "pid": os.getpid(), "user": "root"}
+        assert info["caller"] == {
+            "known": True,
+            "pid": os.getpid(),
+            "user": "root",
+            "via": "local",
+            "groups": sorted(groups_of("root")),
+        }
         names = server.call("ptrace.v1.Tracing", "ListEvents", {"globs": ["sched:sched_sw*"]})
         assert "sched:sched_switch" in names["names"]
 
