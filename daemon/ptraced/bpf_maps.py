@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ptraced import syscalls
+from ptraced.kernel_answers import NO_ROOM
 
 # enum bpf_cmd, enum bpf_map_type, enum bpf_prog_type: include/uapi/linux/bpf.h
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = range(6)
@@ -135,8 +136,8 @@ def _load_with_log(kind: int, name: str, instructions: bytes, attach_type: int) 
         return _load(kind, name, instructions, attach_type, log)
     except OSError as error:
         text = log.value.decode(errors="replace")
-        if not text:
-            # It did not come to that: no descriptors, or no memory.
+        if not text or error.errno in NO_ROOM:
+            # It did not come to that, or the program passed and found no place.
             raise
         raise VerifierError(error.errno or errno.EINVAL, text) from None
 

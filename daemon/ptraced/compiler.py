@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from pathlib import Path
+from collections.abc import Callable
 
 from ptraced.bpf_object import BpfObject
 from ptraced.errors import Unavailable
+from ptraced.headers import Headers
 
 _KEPT_OBJECTS = 256
 # LLVM gives back little of what it takes; a fresh worker does.
@@ -25,11 +26,13 @@ class CompileError(Exception):
 class Compiler:
     """Compiles in a process of its own, so that LLVM's memory and crashes are not the daemon's.
 
-    `kernel_source` is what BCC_KERNEL_SOURCE shall say (headers.py).
+    `find_headers` gives what BCC_KERNEL_SOURCE shall say (headers.py), or raises Unavailable: it is
+    asked for each worker, since an upgrade of the host moves the headers.
     """
 
-    def __init__(self, kernel_source: Path) -> None:
-        self._kernel_source = kernel_source
+    def __init__(self, find_headers: Callable[[], Headers]) -> None:
+        self._find_headers = find_headers
+        self._headers: Headers | None = None
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[str] | None = None
         self._compilations = 0
@@ -63,7 +66,11 @@ class Compiler:
     def _compile(self, text: str) -> BpfObject:
         if self._compilations >= _COMPILATIONS_PER_WORKER:
             self._end_worker()
-        answer = self._ask({"text": text, "flags": ["-w"]})
+        request: dict[str, object] = {"text": text, "flags": ["-w"]}
+        answer = self._ask(request)
+        if "error" in answer and self._headers is not None and not self._headers.present:
+            self._end_worker()
+            answer = self._ask(request)
         if "error" in answer:
             raise CompileError(answer["error"])
         return BpfObject.from_json(answer)
@@ -91,7 +98,8 @@ class Compiler:
         return answer
 
     def _start_worker(self) -> subprocess.Popen[str]:
-        environment = dict(os.environ, BCC_KERNEL_SOURCE=str(self._kernel_source))
+        self._headers = self._find_headers()
+        environment = dict(os.environ, BCC_KERNEL_SOURCE=str(self._headers.path))
         self._worker = subprocess.Popen(
             # -P: nothing is imported from the folder that the daemon happens to run in.
             [sys.executable, "-P", "-m", "ptraced.compile_worker"],

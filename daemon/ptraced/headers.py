@@ -46,6 +46,11 @@ class Headers:
     source: HeadersSource
     exact: bool
 
+    @property
+    def present(self) -> bool:
+        """Whether they are still there."""
+        return (self.path / _MARKER).is_file()
+
 
 @dataclass(frozen=True, slots=True)
 class FoundHeaders:

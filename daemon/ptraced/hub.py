@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -151,6 +152,14 @@ class Hub:
         return SamplingSource(plan, compiled, options, self._tracefs, self._stacks, self._comm_of)
 
 
+# What helps where something has run out, on the host or for the daemon.
+_ROOM = {
+    errno.EMFILE: "fewer events do, or sessions that end, or LimitNOFILE= of the daemon's unit",
+    errno.ENFILE: "the host has too many files open (sysctl fs.file-max)",
+    errno.ENOMEM: "smaller buffers do, or sessions that end, or MemoryMax= of the daemon's unit",
+}
+
+
 def _last_lines(log: str) -> str:
     return "\n".join(f"  {line}" for line in log.strip().splitlines()[-4:])
 
@@ -162,4 +171,5 @@ def _refusal(error: OSError, options: RingOptions) -> str:
             "CAP_DAC_READ_SEARCH, to lock memory for a buffer of "
             f"{options.pages} pages per CPU (ulimit -l), and kernel.perf_event_paranoid at most 2"
         )
-    return f"error: the kernel refused to trace: {error.strerror}"
+    advice = _ROOM.get(error.errno or 0)
+    return f"error: the kernel refused to trace: {error.strerror}" + (f"; {advice}" * bool(advice))

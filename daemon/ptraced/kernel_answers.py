@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 
 # Refusals that say nothing of the kernel: there was no room just then.
-_FOR_NOW = frozenset(
+NO_ROOM = frozenset(
     (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.EINTR)
 )
 
@@ -24,7 +24,7 @@ def remembered(ask: Callable[[], bool]) -> Callable[[], bool]:
         try:
             return ask()
         except OSError as error:
-            if error.errno in _FOR_NOW:
+            if error.errno in NO_ROOM:
                 raise
             return False
 

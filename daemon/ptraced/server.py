@@ -86,7 +86,7 @@ class Server:
     def _build(self, config: Config) -> None:
         tracefs = Tracefs.find()
         headers = find_headers(config.state_dir())
-        compiler = Compiler(headers.path)
+        compiler = Compiler(lambda: find_headers(config.state_dir()))
         self._undo.callback(compiler.close)
         symbolizer = Symbolizer(
             lambda found: stacks.resolve(found),

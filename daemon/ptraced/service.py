@@ -152,6 +152,8 @@ class Service:
             session, started = self._sessions.open(request, self._identify(context.peer()))
         except TraceError as error:
             _abort(context, error)
+        except Exception as error:
+            _abort_at_fault(context, error)
         try:
             # False: the client is gone already, and the callback will not be called.
             if not context.add_callback(session.cancel):
@@ -172,6 +174,8 @@ def _unary(
             return call(request, context)
         except TraceError as error:
             _abort(context, error)
+        except Exception as error:
+            _abort_at_fault(context, error)
 
     return grpc.unary_unary_rpc_method_handler(
         reporting,
@@ -188,6 +192,13 @@ def _abort(context: CallContext, error: TraceError) -> NoReturn:
     if error.__cause__ is not None:
         _log.warning("refused: %s", error, exc_info=error.__cause__)
     context.abort(code, bounded(str(error)))
+
+
+def _abort_at_fault(context: CallContext, error: Exception) -> NoReturn:
+    """End a call that met a bug of ours, or something of the host that we did not think of."""
+    _log.error("a call failed", exc_info=error)
+    what = f"{type(error).__name__}: {error}"
+    context.abort(grpc.StatusCode.INTERNAL, bounded(f"error: a fault in ptraced: {what}"))
 
 
 def _caller_message(caller: Caller) -> pb.Caller:

@@ -150,7 +150,14 @@ class Tracefs:
 
     def _list(self) -> dict[str, list[str]]:
         listing = {}
-        for system in _subdirectories(self.root / "events"):
+        try:
+            systems = list(_subdirectories(self.root / "events"))
+        except FileNotFoundError:
+            raise Unavailable(
+                f"error: tracefs is not mounted at {self.root} any more; as root: "
+                f"mount -t tracefs tracefs {self.root}"
+            ) from None
+        for system in systems:
             if system != _NOT_TRACEPOINTS:
                 # A module may be unloaded while we look.
                 with contextlib.suppress(FileNotFoundError):

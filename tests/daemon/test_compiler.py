@@ -14,7 +14,7 @@ from ptraced import compiler as compiler_module
 from ptraced.bpf_maps import MAP_ARRAY
 from ptraced.compiler import CompileError, Compiler
 from ptraced.errors import Unavailable
-from ptraced.headers import find_headers
+from ptraced.headers import Headers, find_headers
 
 pytestmark = pytest.mark.needs_kernel("BPF programs", "BCC", "kernel headers")
 
@@ -48,13 +48,13 @@ def workers() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return find_headers(tmp_path_factory.mktemp("state")).path
+def headers(tmp_path_factory: pytest.TempPathFactory) -> Headers:
+    return find_headers(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture
-def compiler(headers: Path) -> Iterator[Compiler]:
-    running = Compiler(headers)
+def compiler(headers: Headers) -> Iterator[Compiler]:
+    running = Compiler(lambda: headers)
     yield running
     running.close()
 

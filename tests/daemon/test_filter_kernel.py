@@ -55,7 +55,8 @@ FILTERS_PER_PROGRAM = 4
 
 @pytest.fixture(scope="module")
 def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compiler]:
-    running = Compiler(find_headers(tmp_path_factory.mktemp("state")).path)
+    state = tmp_path_factory.mktemp("state")
+    running = Compiler(lambda: find_headers(state))
     yield running
     running.close()
 
