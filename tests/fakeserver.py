@@ -111,6 +111,7 @@ class FakeDaemon:
                 lambda _: pb.ListSessionsResponse(sessions=self.sessions),
             ),
             "StopSession": (pb.StopSessionRequest, self._stop),
+            "KillSession": (pb.KillSessionRequest, lambda _: pb.KillSessionResponse()),
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(

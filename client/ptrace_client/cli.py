@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "template": "Write a script to start from.",
     "status": "Show who you are to the daemon, and what it can do.",
     "sessions": "List sessions, or stop one.",
+    "kill": "End sessions at once.",
     "doctor": "Check this client, the daemon and the host.",
 }
 

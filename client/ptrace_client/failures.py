@@ -6,6 +6,7 @@ import grpc
 
 from ptrace_client import __version__
 from ptrace_client.endpoint import Endpoint
+from ptrace_client.ends import LostConnection
 from ptrace_client.errors import ClientError
 
 # The daemon's own sentences: what is wrong with the request, for the user as they stand.
@@ -51,13 +52,13 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
     )
 
 
-def explain_lost_stream(error: grpc.RpcError | None, endpoint: Endpoint) -> ClientError:
+def explain_lost_stream(error: grpc.RpcError | None, endpoint: Endpoint) -> LostConnection:
     """Return what the user is told when an open stream broke off without its end message."""
     why = ""
     # How a dead daemon shows is gRPC's affair; any other status says what happened.
     if error is not None and error.code() not in _BROKEN_OFF:
         why = f" ({error.code().name}: {error.details()})"
-    return ClientError(
+    return LostConnection(
         f"the daemon at {endpoint} went away in the middle of the trace{why}: events after this "
         "moment are missing; see `systemctl status ptraced`, then run again"
     )

@@ -146,6 +146,14 @@ class Host:
         request = pb.StopSessionRequest(session_id=session_id)
         self._call("StopSession", request, pb.StopSessionResponse)
 
+    def kill(self, session_id: str) -> None:
+        """End a session at once, own or (for administrators) another's.
+
+        What waits for its client is dropped and counted as lost.
+        """
+        request = pb.KillSessionRequest(session_id=session_id)
+        self._call("KillSession", request, pb.KillSessionResponse)
+
     def open(self, request: pb.TraceRequest) -> Stream:
         """Start a session and return its stream once all its events are attached.
 

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ptrace_client.printing import terminal_safe
 from ptrace_proto import ptrace_pb2 as pb
 
+# Seconds.
 _REPORT_INTERVAL: Final = 1.0
+_S: Final = 1_000_000_000
 _STAGE_NAMES: Final[dict[int, str]] = {
     pb.LOSS_STAGE_KERNEL_BUFFER: "kernel buffer full",
     pb.LOSS_STAGE_QUEUE: "client too slow",
     pb.LOSS_STAGE_SKIPPED: "skipped by the kernel, at most",
+    pb.LOSS_STAGE_THROTTLED: "throttled",
 }
 
 
@@ -44,6 +48,9 @@ class Losses:
         self._gaps: dict[tuple[int, int], Gap] = {}
         self._unreported = 0
         self._reported_at: float | None = None
+        # When a throttling began that the user was told of, and of the last one; ns.
+        self._throttled_since: int | None = None
+        self._throttle_told_at: int | None = None
 
     @property
     def total(self) -> int:
@@ -69,6 +76,24 @@ class Losses:
             count = f"{self._unreported} event{'s' * (self._unreported != 1)}"
             print(f"ptrace-client: lost {count} ({self.total} in all)", file=sys.stderr)
         self._unreported = 0
+
+    def throttle(self, throttle: pb.Throttle) -> None:
+        """Tell the user that the daemon stops to take events, or goes on.
+
+        Of throttlings in quick succession only the first is told; their losses are counted.
+        """
+        if self._quiet:
+            return
+        if throttle.started:
+            last = self._throttle_told_at
+            if last is None or throttle.time - last >= _REPORT_INTERVAL * _S:
+                self._throttled_since = self._throttle_told_at = throttle.time
+                reason = terminal_safe(throttle.reason)
+                print(f"ptrace-client: throttled: {reason}", file=sys.stderr)
+        elif self._throttled_since is not None:
+            ms = (throttle.time - self._throttled_since) // 1_000_000
+            print(f"ptrace-client: no longer throttled, after {ms} ms", file=sys.stderr)
+            self._throttled_since = None
 
     def take_gap(self, schema_id: int, cpu: int) -> Gap:
         """Return what an event lost on a CPU since this was last asked."""

@@ -27,16 +27,19 @@ _RESCHED_LETTERS = {
     _RESCHED_LAZY: "l",
 }
 
-# C0 and C1 controls and DEL, and the surrogates that stand for bytes that are not UTF-8.
+# C0 and C1 controls and DEL; what changes lines or the direction of writing, with which a name
+# looks like another; and the surrogates that stand for bytes that are not UTF-8.
 _CONTROLS = {*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}
+_DIRECTIONS = {0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)}
 _UNSAFE = {
     **{code: f"\\x{code:02x}" for code in _CONTROLS},
+    **{code: f"\\u{code:04x}" for code in _DIRECTIONS},
     **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(128, 256)},
 }
 
 
 def terminal_safe(text: str) -> str:
-    """Write control characters, but newline and tab, as \\xNN.
+    """Write control characters, but newline and tab, as \\xNN or \\uNNNN.
 
     What the kernel reports (task names, paths) is under the control of those who are
     traced; a terminal must not obey it.

@@ -12,9 +12,11 @@ from operator import attrgetter
 from typing import Protocol
 
 from ptrace_client.dispatch import Dispatcher
+from ptrace_client.ends import exit_status, explain_end
 from ptrace_client.errors import ClientError
 from ptrace_client.interval import Ticker
 from ptrace_client.losses import Losses
+from ptrace_client.printing import terminal_safe
 from ptrace_client.run_signals import RunSignals
 from ptrace_client.script import Script, load_script
 from ptrace_client.script_errors import EndRun, ScriptErrors
@@ -73,9 +75,10 @@ class EventStream(Protocol):
 def run_script(script: Script, open_stream: Callable[[], EventStream], options: RunOptions) -> int:
     """Run a script to the end of its stream and return the exit status.
 
-    The status is 0, 1 after exceptions in callbacks, what the script gave to sys.exit(), or 128
-    and the signal's number where a second signal, or a closed stdout, ended the run. Raise
-    ClientError where the stream cannot be opened or breaks off; `__exit__` runs before that.
+    The status is 0, 1 after exceptions in callbacks, that of ends.py where the daemon ended the
+    session, what the script gave to sys.exit(), or 128 and the signal's number where a second
+    signal, or a closed stdout, ended the run. Raise ClientError where the stream cannot be opened
+    or breaks off; `__exit__` runs before that.
     """
     run = _Run(script, options)
     try:
@@ -141,7 +144,7 @@ class _Run:
             self._leave()
             raise
         self._leave()
-        return 1 if self._errors.count or self._failed() else 0
+        return exit_status(self._end) or int(self._errors.count > 0)
 
     def close(self) -> None:
         """Drop the stream and tell what there is to tell after any kind of end."""
@@ -189,6 +192,8 @@ class _Run:
                 continue
             for text in map(_text, message.warnings):
                 _warn(text)
+            for throttle in message.throttles:
+                self._losses.throttle(throttle)
             dispatcher.message(message)
             if message.HasField("end"):
                 self._end = message.end
@@ -203,7 +208,9 @@ class _Run:
         self.signals.stream = None
         self._losses.report()
         if self._end is not None:
-            self._tell_end(self._end)
+            text = explain_end(self._end)
+            if text:
+                _warn(text)
         if self._script.exit is not None:
             self._errors.call(self._script.exit)
         self._errors.call(sys.stdout.flush)
@@ -258,17 +265,6 @@ class _Run:
             parts.append(f"{self._dispatcher.late} came too late for order")
         return "; ".join([*parts, self._errors.summary()])
 
-    def _tell_end(self, end: pb.End) -> None:
-        if end.reason in (pb.END_REASON_SHUTDOWN, pb.END_REASON_FAILED):
-            _warn(f"the server ended the session: {end.text or 'no reason given'}")
-
-    def _failed(self) -> bool:
-        """Return whether the server ended the run before its time."""
-        return self._end is not None and self._end.reason in (
-            pb.END_REASON_SHUTDOWN,
-            pb.END_REASON_FAILED,
-        )
-
 
 def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {terminal_safe(text)}", file=sys.stderr)

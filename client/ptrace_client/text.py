@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from ptrace_client.printing import terminal_safe
+from ptrace_client.report import one_line
 
 
 def print_error(text: str) -> None:
@@ -16,7 +17,7 @@ def print_error(text: str) -> None:
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
     """Return lines in which the cells of `rows` stand below each other, safe for a terminal."""
-    cells = [[terminal_safe(cell) for cell in row] for row in rows]
+    cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -32,6 +33,17 @@ def byte_size(count: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:.4g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units: "3d 4h", "2m 5s", "0s"."""
+    left = max(int(seconds), 0)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
 
 
 def number_ranges(numbers: Iterable[int]) -> str:

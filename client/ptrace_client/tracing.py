@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+from ptrace_client.ends import FAILED, exit_status
 from ptrace_client.errors import ClientError
 from ptrace_client.event import PerfEvent
 from ptrace_client.event_decoder import EventDecoder
@@ -92,6 +93,9 @@ class Tracing:
             # mypy takes this for the builtin Warning, which the stub shadows further down.
             text: str = warning.text  # type: ignore[attr-defined]
             warnings.warn(text, TraceWarning, stacklevel=2)
+        for throttle in response.throttles:
+            if throttle.started:
+                warnings.warn(f"throttled: {throttle.reason}", TraceWarning, stacklevel=2)
         for loss in response.losses:
             if loss.stage != pb.LOSS_STAGE_SKIPPED:
                 self.lost += loss.count
@@ -100,7 +104,8 @@ class Tracing:
         if response.HasField("end"):
             self.end = response.end
             if self.end.reason not in _REGULAR_ENDS:
-                raise ClientError(f"the daemon ended the trace: {self.end.text}", status=1)
+                status = exit_status(self.end) or FAILED
+                raise ClientError(f"the daemon ended the trace: {self.end.text}", status)
 
     def _events(self, response: pb.TraceResponse) -> Iterator[PerfEvent]:
         self._stacks.add(response.stacks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ptraced.rows import Rows
@@ -80,6 +80,11 @@ class BatchQueue:
             size += len(rows.data)
             self.bytes -= _cost(rows) + sum(map(self._released, rows.stacks))
         return batches
+
+    @property
+    def waiting(self) -> Iterable[QueuedBatch]:
+        """The batches, in their order."""
+        return self._batches
 
     def clear(self) -> None:
         self._batches.clear()

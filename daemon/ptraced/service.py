@@ -46,6 +46,7 @@ class CallContext(Protocol):
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
     def peer(self) -> str: ...
+    def cancel(self) -> None: ...
     def add_callback(self, callback: Callable[[], None]) -> bool: ...
 
 
@@ -72,6 +73,7 @@ class Service:
             "DescribeEvents": _unary(self.describe_events, pb.DescribeEventsRequest),
             "ListSessions": _unary(self.list_sessions, pb.ListSessionsRequest),
             "StopSession": _unary(self.stop_session, pb.StopSessionRequest),
+            "KillSession": _unary(self.kill_session, pb.KillSessionRequest),
         }
         # Responses of Trace are serialized already.
         handlers["Trace"] = grpc.unary_stream_rpc_method_handler(
@@ -147,6 +149,12 @@ class Service:
         self._sessions.stop(request.session_id, self._identify(context.peer()))
         return pb.StopSessionResponse()
 
+    def kill_session(
+        self, request: pb.KillSessionRequest, context: CallContext
+    ) -> pb.KillSessionResponse:
+        self._sessions.kill(request.session_id, self._identify(context.peer()))
+        return pb.KillSessionResponse()
+
     def trace(self, request: pb.TraceRequest, context: CallContext) -> Iterator[bytes]:
         try:
             session, started = self._sessions.open(request, self._identify(context.peer()))
@@ -158,6 +166,7 @@ class Service:
             # False: the client is gone already, and the callback will not be called.
             if not context.add_callback(session.cancel):
                 return
+            session.cut = context.cancel
             yield pb.TraceResponse(started=started).SerializeToString()
             yield from session.messages()
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -53,6 +53,8 @@ class Session:
         self.schemas = schemas
         self.caller = caller
         self.start_realtime = time.time_ns()
+        # Breaks the call off, whether its client reads or not.
+        self.cut: Callable[[], object] = self.cancel
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
         self._stacks = SentStacks(stacks)
         self._changed = threading.Condition()
@@ -125,6 +127,21 @@ class Session:
             if self._end is None:
                 self._end = pb.End(reason=reason, text=text, totals=self._totals())
                 self._changed.notify()
+
+    def end_at_once(self, reason: pb.EndReason, text: str) -> None:
+        """End the stream in front of all that is queued, which counts as lost.
+
+        Does so, too, where the stream was ending behind it.
+        """
+        with self._changed:
+            for batch in self._data.waiting:
+                count = batch.rows.count
+                self._delivered[batch.schema_id] -= count
+                between = batch.rows.first_time, batch.rows.last_time
+                self._lose(batch.schema_id, batch.cpu, count, pb.LOSS_STAGE_QUEUE, between)
+            self._data.clear()
+            self._end = pb.End(reason=reason, text=text, totals=self._totals())
+            self._changed.notify()
 
     @property
     def ended(self) -> bool:

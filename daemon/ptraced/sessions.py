@@ -22,6 +22,10 @@ from ptraced.source import now
 from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
 
+# Seconds that the stream of a killed session gets to carry its end.
+_KILL_PATIENCE = 2.0
+# Characters of an id that an error shows.
+_ID_MAX = 64
 _SHUTDOWN = "ptraced is shutting down"
 
 
@@ -29,6 +33,7 @@ _SHUTDOWN = "ptraced is shutting down"
 class _Open:
     session: Session
     sources: list[AnySource]
+    killed: bool = False
 
 
 class Sessions:
@@ -146,18 +151,40 @@ class Sessions:
         with self._lock:
             opened = self._open.get(session_id)
         if opened is None or opened.session.ended or not self._may_see(caller, opened.session):
-            raise NotFound(f"error: no session {log.printable(session_id)}")
+            raise _no_session(session_id)
         self._finish(opened.session, pb.END_REASON_STOPPED)
 
-    def _finish(self, session: Session, reason: pb.EndReason, text: str = "") -> None:
-        """Deliver what a session's sources hold, and let go of them: the stream may be slow."""
+    def kill(self, session_id: str, caller: Caller) -> None:
+        """End a session at once; its stream is cut where the client does not read even its end.
+
+        Raises NotFound for sessions that the caller may not see as for those that are not there.
+        """
+        with self._lock:
+            opened = self._open.get(session_id)
+            if opened is None or opened.killed or not self._may_see(caller, opened.session):
+                raise _no_session(session_id)
+            opened.killed = True
+        session = opened.session
+        by = caller.user or f"uid {caller.uid}"
+        self._finish(session, pb.END_REASON_KILLED, f"killed by {by}", at_once=True)
+        timer = threading.Timer(_KILL_PATIENCE, session.cut)
+        timer.daemon = True
+        timer.start()
+
+    def _finish(
+        self, session: Session, reason: pb.EndReason, text: str = "", *, at_once: bool = False
+    ) -> None:
+        """Deliver what a session's sources hold, and let go of them: the stream may be slow.
+
+        `at_once` drops what is queued instead.
+        """
         with self._lock:
             opened = self._open.get(session.id)
             sources = opened.sources if opened is not None else []
             if opened is not None:
                 opened.sources = []
         self._reader.unsubscribe(session)
-        session.finish(reason, text)
+        (session.end_at_once if at_once else session.finish)(reason, text)
         for source in sources:
             self._hub.release(source)
 
@@ -193,6 +220,10 @@ class Sessions:
             sessions = [opened.session for opened in self._open.values()]
         for session in sessions:
             self._finish(session, pb.END_REASON_SHUTDOWN, _SHUTDOWN)
+
+
+def _no_session(session_id: str) -> NotFound:
+    return NotFound(f"error: no session {log.printable(session_id[:_ID_MAX])}")
 
 
 def realtime_offset() -> int:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -14,7 +15,7 @@ from event_samples import make_end, make_schema, make_started
 from fakeserver import FakeDaemon, RefusalError
 from ptrace_client import endpoint
 from ptrace_client.cli import COMMANDS, execute
-from ptrace_client.commands import doctor
+from ptrace_client.commands import doctor, sessions
 from ptrace_proto import ptrace_pb2 as pb
 
 START_HINT = (
@@ -215,12 +216,12 @@ class TestSessions:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        monkeypatch.setenv("TZ", "UTC")
+        monkeypatch.setattr(sessions, "time", SimpleNamespace(time=lambda: 1_700_003_605.5))
         daemon.sessions = [
             pb.SessionInfo(
                 session_id="s1",
-                caller=pb.Caller(known=True, uid=1000, pid=4711, user="ann"),
-                label="lat\x1bency.py",
+                caller=pb.Caller(known=True, uid=1000, pid=4711, user="ann", via="local"),
+                label="lat\x1bency.py\ns9",
                 selectors=["sched:sched_switch", "irq:*"],
                 start_realtime=1_700_000_000_000_000_000,
                 totals=[
@@ -229,13 +230,29 @@ class TestSessions:
                 ],
                 queued_bytes=1536,
             ),
-            pb.SessionInfo(session_id="s22"),
+            pb.SessionInfo(
+                session_id="s22",
+                caller=pb.Caller(
+                    known=True, uid=9, via="tls", address="192.0.2.7:50312", certificate="bob"
+                ),
+                selectors=["x" * 300],
+                start_realtime=1_700_003_605_000_000_000,
+            ),
         ]
-        head = "ID   USER  PID   STARTED              DELIVERED  LOST  QUEUED   LABEL"
-        first = "s1   ann   4711  2023-11-14 22:13:20  42         3     1.5 KiB  lat\\x1bency.py"
-        other = "s22  ?     ?     1970-01-01 00:00:00  0          0     0 B"
-        out = f"{head}           EVENTS\n{first}  sched:sched_switch irq:*\n{other}\n"
-        assert client("sessions", capsys=capsys) == (0, out, "")
+        assert client("sessions", capsys=capsys) == (
+            0,
+            "ID   USER  PID   VIA                      AGE    DELIVERED  LOST  QUEUED   LABEL"
+            "               EVENTS\n"
+            "s1   ann   4711  local                    1h 5s  42         3     1.5 KiB  "
+            "lat\\x1bency.py\\ns9  sched:sched_switch irq:*\n"
+            "s22  9     0     tls 192.0.2.7:50312 bob  0s     0          0     0 B"
+            f"                          {'x' * 200}...\n",
+            "",
+        )
+
+    def test_kill(self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+        assert client("kill", "s1", "s2", capsys=capsys) == (0, "", "")
+        assert [request.session_id for request in daemon.seen["KillSession"]] == ["s1", "s2"]
 
     def test_stop(self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
         assert client("sessions", "stop", "s1", capsys=capsys) == (0, "", "")

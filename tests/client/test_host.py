@@ -349,7 +349,7 @@ class TestGone:
             daemon.die()
             with pytest.raises(ClientError) as caught:
                 stream.next(None)
-        assert caught.value.status == 2
+        assert caught.value.status == 4
         assert str(caught.value) == (
             f"the daemon at unix:{path} went away in the middle of the trace: events after "
             "this moment are missing; see `systemctl status ptraced`, then run again"

@@ -33,6 +33,33 @@ def test_losses_are_told_at_most_once_a_second(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "ptrace-client: lost 3 events (11 in all)\n"
 
 
+def test_throttling_is_told_when_it_begins_and_ends_and_at_most_once_a_second(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    losses = Losses(quiet=False)
+    second = 1_000_000_000
+
+    def told(started: bool, time: float) -> str:
+        reason = "over 100 events\x1b per second" if started else ""
+        throttle = pb.Throttle(started=started, time=round(time * second), reason=reason)
+        losses.throttle(throttle)
+        return capsys.readouterr().err
+
+    assert told(True, 5) == "ptrace-client: throttled: over 100 events\\x1b per second\n"
+    assert told(False, 5.25) == "ptrace-client: no longer throttled, after 250 ms\n"
+    assert told(True, 5.9) == ""
+    assert told(False, 5.95) == ""
+    assert told(True, 6) != ""
+    assert told(False, 8) == "ptrace-client: no longer throttled, after 2000 ms\n"
+
+
+def test_what_was_throttled_is_lost_as_all_else(capsys: pytest.CaptureFixture[str]) -> None:
+    losses = Losses(quiet=False)
+    assert losses.add(make_loss(4, stage=pb.LOSS_STAGE_THROTTLED))
+    assert capsys.readouterr().err == "ptrace-client: lost 4 events (4 in all)\n"
+    assert losses.summary() == "lost 4 (throttled: 4)"
+
+
 def test_quiet_counts_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
     losses = Losses(quiet=True)
     losses.add(make_loss(4))

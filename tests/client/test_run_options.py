@@ -283,7 +283,7 @@ class TestRun:
                 "trace: events after this moment are missing; see `systemctl status ptraced`, "
                 "then run again\n"
             )
-        assert process.returncode == 2
+        assert process.returncode == 4
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_signals_end_it_with_0(

@@ -392,6 +392,15 @@ def test_a_connection_that_breaks_still_leaves_in_order(
         (pb.END_REASON_TARGETS_GONE, 0, ""),
         (pb.END_REASON_SHUTDOWN, 1, "warning: the server ended the session: going down\n"),
         (pb.END_REASON_FAILED, 1, "warning: the server ended the session: going down\n"),
+        (pb.END_REASON_KILLED, 3, "warning: the session was killed: going down\n"),
+        (
+            *(pb.END_REASON_OVER_BUDGET, 3),
+            "warning: the session cost more than its budget: going down\n",
+        ),
+        (
+            *(pb.END_REASON_NOT_ALLOWED, 3),
+            "warning: the policy does not allow the session any more: going down\n",
+        ),
     ],
 )
 def test_how_the_server_ended_shows_in_the_status(

@@ -71,6 +71,21 @@ def test_a_full_queue_drops_the_newest_and_counts_them_by_cpu_with_their_times()
     assert message.end.totals == [pb.EventTotals(schema_id=1, delivered=2, lost=6)]
 
 
+def test_an_end_at_once_counts_what_is_queued_as_lost() -> None:
+    one = session()
+    one.offer(1, 0, rows(10, 11))
+    one.finish(pb.END_REASON_STOPPED)
+    one.end_at_once(pb.END_REASON_KILLED, "killed by root")
+    one.offer(1, 0, rows(12))
+
+    (message,) = messages(one)
+
+    assert not message.batches
+    assert [(loss.count, loss.stage) for loss in message.losses] == [(2, pb.LOSS_STAGE_QUEUE)]
+    assert (message.end.reason, message.end.text) == (pb.END_REASON_KILLED, "killed by root")
+    assert message.end.totals == [pb.EventTotals(schema_id=1, delivered=0, lost=2)]
+
+
 def test_many_small_batches_fill_a_queue_by_what_they_really_take() -> None:
     one = session(queue_bytes=64 << 10)
     for time in range(1000):

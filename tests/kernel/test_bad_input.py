@@ -188,7 +188,7 @@ def test_a_daemon_that_is_gone_in_mid_stream(
         daemon.stop(signal.SIGKILL)
         ended = running.end()
     assert ended == Ended(
-        2,
+        4,
         "",
         f"error: the daemon at unix:{daemon.socket} went away in the middle of the trace: events "
         "after this moment are missing; see `systemctl status ptraced`, then run again\n",

@@ -9,10 +9,12 @@ import click
 
 from ptrace_client.host import connect
 from ptrace_client.options import place_options, take_place
-from ptrace_client.text import byte_size, columns
+from ptrace_client.text import byte_size, columns, duration
 from ptrace_proto import ptrace_pb2 as pb
 
-_HEAD = ("ID", "USER", "PID", "STARTED", "DELIVERED", "LOST", "QUEUED", "LABEL", "EVENTS")
+_HEAD = ("ID", "USER", "PID", "VIA", "AGE", "DELIVERED", "LOST", "QUEUED", "LABEL", "EVENTS")
+# Characters of the selectors that a line has.
+_EVENTS_MAX = 200
 
 
 def declare() -> click.Command:
@@ -44,15 +46,19 @@ def run(**values: Any) -> int:
 
 def _row(session: pb.SessionInfo) -> tuple[str, ...]:
     caller = session.caller
-    started = time.localtime(session.start_realtime // 1_000_000_000)
+    # Of remote callers the address, and who the certificate says they are.
+    via = " ".join(filter(None, (caller.via, caller.address, caller.certificate)))
+    age = time.time() - session.start_realtime / 1e9
+    events = " ".join(session.selectors)
     return (
         session.session_id,
         (caller.user or str(caller.uid)) if caller.known else "?",
         str(caller.pid) if caller.known else "?",
-        time.strftime("%Y-%m-%d %H:%M:%S", started),
+        via or "?",
+        duration(age),
         str(sum(totals.delivered for totals in session.totals)),
         str(sum(totals.lost for totals in session.totals)),
         byte_size(session.queued_bytes),
         session.label,
-        " ".join(session.selectors),
+        events if len(events) <= _EVENTS_MAX else f"{events[:_EVENTS_MAX]}...",
     )
