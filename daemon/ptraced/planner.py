@@ -15,11 +15,12 @@ from ptraced.origin import Probe, Sampled
 from ptraced.policy.exposure import Exposure, expose
 from ptraced.policy.grant import Grant
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
+from ptraced.quotas.accounts import Holding
 from ptraced.ring_set import RingOptions
 from ptraced.sampling.layout import lay_out_sample
 from ptraced.sampling.plan import SamplingPlan, event_scope
 from ptraced.schema import event_schema
-from ptraced.scope import Scope, resolve_cpus, resolve_scope
+from ptraced.scope import Scope, online_cpus, resolve_cpus, resolve_scope
 from ptraced.selector import SelectedEvent, resolve
 from ptraced.syscall_family import dispatched
 from ptraced.tracefs import Tracefs
@@ -54,6 +55,18 @@ class SessionPlan:
     rings: RingOptions
     warnings: list[str]
 
+    @property
+    def holding(self) -> Holding:
+        """What it takes of the host as long as it is traced."""
+        plans = [module.plan for module in self.modules]
+        cpus = len(online_cpus())
+        rings = sum(len(plan.scope.cpus) or cpus for plan in plans)
+        return Holding(
+            programs=sum(plan.programs for plan in plans),
+            probes=sum(plan.probes for plan in plans),
+            buffer_bytes=rings * self.rings.pages * mmap.PAGESIZE,
+        )
+
 
 def plan_session(
     request: pb.TraceRequest, tracefs: Tracefs, headers: Path, config: Config, grant: Grant
@@ -73,7 +86,8 @@ def plan_session(
     _check_filters(events)
     _check_probes(events)
     _check_wake_ups(request, events)
-    depths = [_stack_depth(request.stacks, event) for event in events]
+    frames = grant.quota.narrowest(config.quota).stack_depth
+    depths = [_stack_depth(request.stacks, event, frames) for event in events]
     layouts = _layouts(events, depths, request.projections)
     schemas = [
         event_schema(number, event, layout, request.print_formats, depth is not None)
@@ -100,8 +114,10 @@ def describe(request: pb.DescribeEventsRequest, tracefs: Tracefs) -> list[pb.Eve
     ]
 
 
-def _stack_depth(stacks: pb.Stacks, event: SelectedEvent) -> StackDepth | None:
-    """What is captured of an event's stack; None where it has none."""
+def _stack_depth(
+    stacks: pb.Stacks, event: SelectedEvent, allowed: int | None = None
+) -> StackDepth | None:
+    """What is captured of an event's stack, `allowed` frames at most; None where it has none."""
     if not (stacks.kernel or stacks.user or event.stack):
         return None
     most = stack_depth_limit()
@@ -110,7 +126,15 @@ def _stack_depth(stacks: pb.Stacks, event: SelectedEvent) -> StackDepth | None:
             f"error: stacks of {stacks.max_depth} frames: at most {most} are possible "
             "(sysctl kernel.perf_event_max_stack)"
         )
-    depth = min(event.max_stack or stacks.max_depth or most, most)
+    asked = event.max_stack or stacks.max_depth
+    if allowed is not None:
+        if asked > allowed:
+            raise LimitExceeded(
+                f"error: stacks of {asked} frames are over your limit of {allowed} frames; "
+                "ask for fewer"
+            )
+        most = min(most, allowed)
+    depth = min(asked or most, most)
     both = not (stacks.kernel or stacks.user)
     kernel, user = event.options.parts(
         stacks.kernel or (both and not stacks.no_kernel),

@@ -93,6 +93,17 @@ class ModulePlan:
         return len(self.events) > 1
 
     @property
+    def programs(self) -> int:
+        """BPF programs that are loaded for it: of events, dispatchers, and those of scope.c."""
+        events = sum(len(event.records) for event in self.events)
+        return events + 2 * bool(self.dispatched) + 2 * self.scope.has_tasks
+
+    @property
+    def probes(self) -> int:
+        """Places of kprobes and user probes."""
+        return sum(len(event.sites) for event in self.events if isinstance(event.origin, Probe))
+
+    @property
     def padded_size(self) -> int:
         """The one size of all rows in the ring, tag included; 0 where sizes differ."""
         largest = max(event.layout.row_size for event in self.events) + TAG_BYTES

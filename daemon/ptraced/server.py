@@ -26,6 +26,7 @@ from ptraced.front import Front
 from ptraced.headers import find_headers
 from ptraced.hub import Hub
 from ptraced.identity import Caller, Via, local_caller
+from ptraced.quotas.accounts import Accounts
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -100,7 +101,10 @@ class Server:
         self._undo.callback(reader.close)
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
-        self._sessions = Sessions(config, tracefs, headers.path, hub, reader, stacks, config.policy)
+        accounts = Accounts(config.quota)
+        self._sessions = Sessions(
+            config, tracefs, headers.path, hub, reader, stacks, config.policy, accounts
+        )
         socket = config.server.socket
         _make_directory(socket.parent, 0o755)
         inner = _inner_directory(socket)

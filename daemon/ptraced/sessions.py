@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -15,7 +16,8 @@ from ptraced.errors import LimitExceeded, NotFound
 from ptraced.hub import Hub
 from ptraced.identity import Caller
 from ptraced.planner import SessionPlan, plan_session
-from ptraced.policy.grant import Policy
+from ptraced.policy.grant import Policy, Quota
+from ptraced.quotas.accounts import Account, Accounts
 from ptraced.reader import AnySource, Reader
 from ptraced.session import Session
 from ptraced.source import now
@@ -33,6 +35,7 @@ _SHUTDOWN = "ptraced is shutting down"
 class _Open:
     session: Session
     sources: list[AnySource]
+    account: Account
     killed: bool = False
 
 
@@ -48,8 +51,10 @@ class Sessions:
         reader: Reader,
         stacks: StackTable,
         policy: Policy,
+        accounts: Accounts,
     ) -> None:
         self._config = config
+        self._accounts = accounts
         self._policy = policy
         self._tracefs = tracefs
         self._headers = headers
@@ -80,16 +85,21 @@ class Sessions:
             self._opening += 1
         try:
             grant = self._policy.grant(caller)
-            plan = plan_session(request, self._tracefs, self._headers, self._config, grant)
-            session = Session(
-                secrets.token_hex(8),
-                request,
-                plan.schemas,
-                self._config.limits.queue_bytes,
-                caller,
-                self._stacks,
-            )
-            opened = self._attach(session, plan)
+            account = self._accounts.open(caller.uid, grant.quota)
+            with contextlib.ExitStack() as failed:
+                failed.callback(account.close)
+                plan = plan_session(request, self._tracefs, self._headers, self._config, grant)
+                account.reserve(plan.holding)
+                session = Session(
+                    secrets.token_hex(8),
+                    request,
+                    plan.schemas,
+                    self._config.limits.queue_bytes,
+                    caller,
+                    self._stacks,
+                )
+                opened = self._attach(session, plan, account)
+                failed.pop_all()
             with self._lock:
                 self._open[session.id] = opened
                 closing = self._closing
@@ -115,8 +125,8 @@ class Sessions:
         for session in sessions:
             session.stacks_resolved()
 
-    def _attach(self, session: Session, plan: SessionPlan) -> _Open:
-        opened = _Open(session, [])
+    def _attach(self, session: Session, plan: SessionPlan, account: Account) -> _Open:
+        opened = _Open(session, [], account)
         try:
             for module in plan.modules:
                 source = self._hub.acquire(module.plan, plan.rings)
@@ -196,6 +206,7 @@ class Sessions:
         if opened is None:
             return
         self._detach(opened)
+        opened.account.close()
         totals = session.info().totals
         log.event(
             "session closed",
@@ -209,6 +220,10 @@ class Sessions:
         with self._lock:
             sessions = [opened.session for opened in self._open.values()]
         return [session for session in sessions if self._may_see(caller, session)]
+
+    def used(self, caller: Caller) -> Quota:
+        """What a caller holds and uses now, in the units of its quota."""
+        return self._accounts.used(caller.uid)
 
     def _may_see(self, caller: Caller, session: Session) -> bool:
         return caller.uid == session.caller.uid or self._policy.grant(caller).admin

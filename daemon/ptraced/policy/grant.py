@@ -8,10 +8,13 @@ else about the event, too: stacks, addresses, files of user probes. What no rule
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 
 from ptraced.identity import Caller
+
+_Choice = Callable[[int | None, int | None], int | None]
 
 
 class Tasks(enum.StrEnum):
@@ -61,12 +64,23 @@ class Quota:
 
     def widest(self, other: Quota) -> Quota:
         """The larger limit of each."""
+        return self._each(_larger, other)
+
+    def narrowest(self, other: Quota) -> Quota:
+        """The smaller limit of each."""
+        return self._each(_smaller, other)
+
+    def _each(self, choose: _Choice, other: Quota) -> Quota:
         return Quota(
             **{
-                limit.name: _larger(getattr(self, limit.name), getattr(other, limit.name))
+                limit.name: choose(getattr(self, limit.name), getattr(other, limit.name))
                 for limit in fields(Quota)
             }
         )
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    return one if other is None else other if one is None else min(one, other)
 
 
 def _larger(one: int | None, other: int | None) -> int | None:

@@ -45,6 +45,16 @@ class SamplingPlan:
         return frozenset(column.name for column in self.layout.columns)
 
     @property
+    def programs(self) -> int:
+        """BPF programs that are loaded for it at most."""
+        return 1 + 2 * self.scope.has_tasks
+
+    @property
+    def probes(self) -> int:
+        """Places of kprobes and user probes."""
+        return 0
+
+    @property
     def user_stacks(self) -> bool:
         return bool(self.layout.stack is not None and self.stack.user)
 

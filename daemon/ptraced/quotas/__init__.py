@@ -1,0 +1,1 @@
+"""What users may take of the host: reserved, measured, and given out in fair shares."""

@@ -1,0 +1,150 @@
+"""What a user may hold at once, and what it costs others when one asks for far more."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from commandline import open_folder
+from leftovers import programs_of, wait_until
+from processes import Calls, Daemon
+from strangers import ANN, BEN, connected_as, rule
+from streams import GETPPID, read_to_end, trace_while
+
+from ptrace_client.errors import ClientError
+from ptrace_client.host import Host
+from ptrace_proto import ptrace_pb2 as pb
+
+PAGES = 16
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[str], Daemon]]:
+    """Starts a daemon, which users other than root can reach, with a configuration."""
+    with open_folder() as folder, contextlib.ExitStack() as undo:
+
+        def start(config: str) -> Daemon:
+            daemon = Daemon(folder, config=config)
+            undo.callback(daemon.stop)
+            return daemon
+
+        yield start
+
+
+def request(selector: str = GETPPID, **options: object) -> pb.TraceRequest:
+    return pb.TraceRequest(selectors=[selector], buffer_pages=PAGES, **options)  # type: ignore[arg-type]
+
+
+def refusal(host: Host, asked: pb.TraceRequest) -> str:
+    with pytest.raises(ClientError) as caught, host.open(asked):
+        pass
+    return str(caught.value)
+
+
+def test_a_thousand_sessions_of_one_user_are_few_and_others_trace_on(
+    served: Callable[[str], Daemon], calls: Callable[..., Calls]
+) -> None:
+    daemon = served(rule(ANN, sessions=4) + rule(BEN, sessions=4))
+    program = calls(1_000)
+    with connected_as(ANN, daemon) as ann, connected_as(BEN, daemon) as ben:
+        streams = [ann.open(request(f"{GETPPID}/common_pid=={n}/")) for n in range(4)]
+        before = programs_of(daemon)
+
+        refused = {refusal(ann, request(f"{GETPPID}/common_pid=={n}/")) for n in range(996)}
+
+        assert refused == {
+            "error: 1 session more would be over your limit of 4 sessions, of which 4 are in use; "
+            "end one first"
+        }
+        assert programs_of(daemon) == before
+        total = trace_while(
+            ben, request(f"{GETPPID}/common_pid=={program.pid}/"), lambda: program.make()
+        )
+        assert total.delivered[1] == 1_000
+        for stream in streams:
+            stream.cancel()
+
+
+@pytest.mark.parametrize("how", ["stopped", "cancelled", "refused"])
+def test_what_a_session_held_is_given_back_however_it_ends(
+    served: Callable[[str], Daemon], how: str
+) -> None:
+    size = PAGES * mmap.PAGESIZE * len(os.sched_getaffinity(0))
+    daemon = served(rule(ANN, sessions=1, programs=1, buffer_bytes=size))
+    with connected_as(ANN, daemon) as ann:
+        for _ in range(3):
+            if how == "refused":
+                assert "no event" in refusal(ann, request("no:such_event"))
+                continue
+            with ann.open(request()) as stream:
+                if how == "stopped":
+                    stream.stop()
+                    read_to_end(stream)
+            wait_until(lambda: not ann.sessions(), "the session is gone")
+        with ann.open(request()):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("quota", "asked", "message"),
+    [
+        (
+            {"programs": 2},
+            {"selectors": ["syscalls:sys_enter_get[pgu]id,syscalls:sys_exit_get[pgu]id"]},
+            "error: 6 programs more would be over your limit of 2 programs, of which 0 are in use; "
+            "select fewer events",
+        ),
+        (
+            {"stack_depth": 16},
+            {"selectors": [GETPPID], "stacks": pb.Stacks(user=True, max_depth=17)},
+            "error: stacks of 17 frames are over your limit of 16 frames; ask for fewer",
+        ),
+    ],
+)
+def test_what_is_over_a_quota_is_refused_before_it_is_made(
+    served: Callable[[str], Daemon],
+    quota: dict[str, int],
+    asked: dict[str, object],
+    message: str,
+) -> None:
+    daemon = served(rule(ANN, **quota))
+    with connected_as(ANN, daemon) as ann:
+        assert refusal(ann, pb.TraceRequest(**asked)) == message  # type: ignore[arg-type]
+    assert programs_of(daemon) == set()
+
+
+@pytest.mark.parametrize(
+    ("selector", "scoped"),
+    [("syscalls:sys_enter_get*", False), ("syscalls:sys_enter_get*", True), (GETPPID, True)],
+)
+def test_programs_are_counted_as_they_are_loaded(
+    daemon: Daemon, served: Callable[[str], Daemon], selector: str, scoped: bool
+) -> None:
+    scope = pb.Scope(pids=[os.getpid()] if scoped else [])
+    asked = pb.TraceRequest(selectors=[selector], scope=scope, buffer_pages=PAGES)
+    before = programs_of(daemon)
+    with daemon.connect() as host, host.open(asked):
+        loaded = len(programs_of(daemon) - before)
+    assert loaded > 0
+
+    limited = served(rule(ANN, programs=loaded - 1))
+    with connected_as(ANN, limited) as ann:
+        assert refusal(ann, asked).startswith(f"error: {loaded} program")
+
+
+def test_stacks_have_no_more_frames_than_the_quota(
+    served: Callable[[str], Daemon], calls: Callable[..., Calls]
+) -> None:
+    daemon = served(rule(ANN, stack_depth=2))
+    program = calls(10)
+    with connected_as(ANN, daemon) as ann:
+        total = trace_while(
+            ann,
+            request(f"{GETPPID}/common_pid=={program.pid}/", stacks=pb.Stacks(kernel=True)),
+            lambda: program.make(),
+        )
+    assert total.stacks
+    assert {len(stack.frames) for stack in total.stacks} == {2}
