@@ -51,12 +51,16 @@ class Server:
 
     `socket_group` is used where the host has that group; `listen` is a loopback TCP address
     next to the socket, empty for none; `state_dir` is None where the daemon is to choose.
+    `connections` are of all users together, beside a few that are kept for root, who has no
+    limit of `connections_per_user`.
     """
 
     socket: Annotated[Path, values.socket_path] = Path("/run/ptraced/ptraced.sock")
     socket_mode: Annotated[int, values.mode] = 0o660
     socket_group: Annotated[str, values.text] = "ptrace"
     listen: Annotated[str, values.loopback] = ""
+    connections: Annotated[int, values.number(1, 65536)] = 1024
+    connections_per_user: Annotated[int, values.number(1, 65536)] = 64
     state_dir: Annotated[Path | None, values.absolute_path] = None
 
 

@@ -1,141 +1,62 @@
-"""The process at the front socket: who connects, and the bytes to gRPC and back.
-
-It is one of its own, since its few system calls per 200 KiB would each have to wait for the
-daemon's interpreter, which slows a stream to a fifth. It knows nothing of what it carries.
-It ends with its standard input, which the daemon holds.
-"""
+"""The process at the front socket. It ends with its standard input, which the daemon holds."""
 
 from __future__ import annotations
 
-import errno
-import os
-import select
+import json
+import resource
 import signal
 import socket
 import sys
-import time
 
-from ptraced.peer import abstract_name, peer_credentials
-from ptraced.relay import BUFFER_BYTES, Relay
+from ptraced.connection_limits import ROOT_RESERVE, ConnectionLimits
+from ptraced.front_events import Events
+from ptraced.gate import Gate, Guest, Settings
+from ptraced.peer import peer_credentials
+from ptraced.relay import PlainStream
 
-# Seconds: what clients get to read the end of their streams when the daemon has ended, and
-# the wait before connections are accepted again when descriptors or memory ran out.
-_DRAIN = 2.0
-_RETRY = 0.5
-
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# Descriptors beside the two of each connection: refused ones, and the process's own.
+_OTHER_DESCRIPTORS = 192
 
 
-class Gate:
-    """Accepts connections on `listener` and relays each to the socket at `inner`.
+class LocalGate(Gate):
+    """A gate whose clients the kernel knows."""
 
-    `life` is a descriptor whose end is the daemon's.
-    """
-
-    def __init__(self, listener: socket.socket, inner: str, life: int) -> None:
-        self._listener = listener
-        self._inner = inner
-        self._life = life
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
-        self._relays: dict[int, tuple[Relay, socket.socket]] = {}
-        self._waiting: dict[int, int] = {}
-        self._epoll = select.epoll()
-
-    def run(self) -> None:
-        """Serve until the daemon ends, then until its last bytes are delivered."""
-        self._wait_for(self._life, select.EPOLLIN)
-        self._wait_for(self._listener.fileno(), select.EPOLLIN)
-        while self._life in self._waiting:
-            accepting = self._listener.fileno() in self._waiting
-            self._serve(None if accepting else _RETRY)
-            self._wait_for(self._listener.fileno(), select.EPOLLIN)
-        self._wait_for(self._listener.fileno(), 0)
-        # Another daemon may take the socket while the last bytes are delivered.
-        self._listener.close()
-        deadline = time.monotonic() + _DRAIN
-        while self._relays and (left := deadline - time.monotonic()) > 0:
-            self._serve(left)
-
-    def _serve(self, timeout: float | None) -> None:
-        for fd, _ in self._epoll.poll(timeout):
-            if fd == self._life:
-                self._wait_for(self._life, 0)
-            elif fd == self._listener.fileno():
-                self._accept()
-            elif fd in self._relays:
-                self._move(*self._relays[fd])
-
-    def _accept(self) -> None:
+    def arrive(self, connection: socket.socket, address: object) -> Guest | None:
         try:
-            client, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in _EXHAUSTED:
-                self._wait_for(self._listener.fileno(), 0)
-            return
-        client.setblocking(False)
-        try:
-            inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            who = peer_credentials(connection)
         except OSError:
-            # The last descriptor went to the client, who tries again.
-            client.close()
-            self._wait_for(self._listener.fileno(), 0)
-            return
-        relay = Relay(client, inner)
-        try:
-            inner.bind(abstract_name(peer_credentials(client)))
-            inner.connect(self._inner)
-        except OSError:
-            # gRPC is not there any more, or its backlog is full: clients try again.
-            relay.close()
-            return
-        for side in (client, inner):
-            self._relays[side.fileno()] = (relay, side)
-        self._update(relay)
-
-    def _move(self, relay: Relay, side: socket.socket) -> None:
-        try:
-            relay.move(side, self._buffer)
-        except OSError:
-            self._drop(relay)
-            return
-        if relay.finished:
-            self._drop(relay)
-        else:
-            self._update(relay)
-
-    def _update(self, relay: Relay) -> None:
-        for side in (relay.client, relay.inner):
-            self._wait_for(side.fileno(), relay.wanted(side))
-
-    def _drop(self, relay: Relay) -> None:
-        for side in (relay.client, relay.inner):
-            self._wait_for(side.fileno(), 0)
-            del self._relays[side.fileno()]
-        relay.close()
-
-    def _wait_for(self, fd: int, events: int) -> None:
-        """Wait for some events of a descriptor; for none, leave it out: epoll tells hang-ups."""
-        before = self._waiting.get(fd, 0)
-        if events == before:
-            return
-        if not events:
-            self._epoll.unregister(fd)
-            del self._waiting[fd]
-            return
-        if before:
-            self._epoll.modify(fd, events)
-        else:
-            self._epoll.register(fd, events)
-        self._waiting[fd] = events
+            connection.close()
+            return None
+        guest = self.new_guest(PlainStream(connection), who)
+        if reason := self.count(guest):
+            self.refuse(guest, reason)
+        return guest
 
 
-def main() -> None:
+def settings_from(text: str) -> Settings:
+    """Read what front.py wrote."""
+    told = json.loads(text)
+    limits = ConnectionLimits(told["connections"], told["connections_per_user"])
+    return Settings(told["inner"], limits, told["patience"])
+
+
+def prepare(settings: Settings) -> None:
+    """Outlive the daemon's signals, and keep no more than what serving takes."""
     # The daemon is told to stop; this process goes when it has gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 2 * (settings.limits.total + ROOT_RESERVE) + _OTHER_DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), min(files, hard)))
+
+
+def main() -> None:
+    settings = settings_from(sys.argv[2])
+    prepare(settings)
     listener = socket.socket(fileno=int(sys.argv[1]))
-    os.set_blocking(listener.fileno(), False)
-    Gate(listener, sys.argv[2], sys.stdin.fileno()).run()
+    listener.setblocking(False)
+    gate = LocalGate(listener, settings, Events(sys.stdout.fileno()), sys.stdin.fileno())
+    gate.run()
 
 
 if __name__ == "__main__":

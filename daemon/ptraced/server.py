@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from ptraced import log
 from ptraced.compiler import Compiler
 from ptraced.config import Config
+from ptraced.connection_limits import ConnectionLimits
 from ptraced.errors import Unavailable
 from ptraced.front import Front
 from ptraced.headers import find_headers
@@ -109,7 +110,13 @@ class Server:
         _make_directory(socket.parent, 0o755)
         inner = _inner_directory(socket)
         path = f"{inner}/g"
-        front = Front(socket, f"unix:{path}", config.server.socket_mode, config.server.socket_group)
+        front = Front(
+            socket,
+            f"unix:{path}",
+            config.server.socket_mode,
+            config.server.socket_group,
+            ConnectionLimits(config.server.connections, config.server.connections_per_user),
+        )
         self._undo.callback(front.stop)
         # The socket is ours now: what lies here is of a daemon that was killed.
         shutil.rmtree(inner, ignore_errors=True)

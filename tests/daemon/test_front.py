@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import multiprocessing
 import os
+import queue
 import signal
 import socket
 import stat
@@ -16,10 +17,12 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from ptraced.connection_limits import ConnectionLimits
 from ptraced.errors import Unavailable
 from ptraced.front import Front
 from ptraced.peer import Credentials, abstract_name, parse_peer
@@ -27,6 +30,7 @@ from ptraced.public_socket import PublicSocket
 
 MESSAGE = bytes(range(256)) * 4096
 TIMEOUT = 20
+LIMITS = ConnectionLimits(total=64, per_user=32)
 
 CALL = """
 import os, sys, grpc
@@ -43,8 +47,9 @@ class Service:
         inner.mkdir(mode=0o700)
         self.path = directory / "front.sock"
         self.peers: list[str] = []
+        self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.ended = threading.Event()
-        self.front = Front(self.path, f"unix:{inner}/grpc.sock", 0o600, "")
+        self.front = Front(self.path, f"unix:{inner}/grpc.sock", 0o600, "", LIMITS, self.events.put)
         self.grpc = grpc.server(futures.ThreadPoolExecutor(8))
         handlers = {
             "Who": grpc.unary_unary_rpc_method_handler(self.who),
@@ -94,7 +99,7 @@ def call(path: Path) -> tuple[int, str]:
 
 def test_a_call_tells_its_user_group_and_process(service: Service) -> None:
     pid, answer = call(service.path)
-    assert answer == f"Credentials(uid={os.getuid()}, gid={os.getgid()}, pid={pid})"
+    assert answer == repr(Credentials(os.getuid(), os.getgid(), pid))
     assert service.peers[0].startswith(f"unix-abstract:ptraced-{os.getuid()}-{os.getgid()}-{pid}-")
 
 
@@ -105,9 +110,12 @@ def test_another_user_is_told_by_the_kernel() -> None:
         inner.bind(str(directory / "inner"))
         inner.listen()
         inner.settimeout(TIMEOUT)
-        front = Front(directory / "s", f"unix:{directory}/inner", 0o666, "")
+        front = Front(directory / "s", f"unix:{directory}/inner", 0o666, "", LIMITS)
         front.start()
-        connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+        connect = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+            "s.send(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n' + bytes(3) + b'\\x04' + bytes(5))"
+        )
         user = subprocess.Popen(
             ["/usr/bin/python3", "-c", connect, str(directory / "s")],
             user=65534,
@@ -121,10 +129,26 @@ def test_another_user_is_told_by_the_kernel() -> None:
     assert parse_peer(f"unix-abstract:{peer[1:].decode()}") == Credentials(65534, 65533, user.pid)
 
 
+def test_the_daemon_is_told_of_connections_that_speak_http2_and_of_their_end(
+    service: Service,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(service.path))
+    pid, _ = call(service.path)
+    entered = service.events.get(timeout=TIMEOUT)
+    who = {"uid": os.getuid(), "gid": os.getgid(), "pid": pid, "address": "", "certificate": ""}
+    assert entered == {"kind": "connect", **who}
+    left = service.events.get(timeout=TIMEOUT)
+    assert left.pop("bytes_up") > 33
+    assert left.pop("bytes_down") > 0
+    assert left.pop("seconds") >= 0
+    assert left == {"kind": "disconnect", **who, "reason": ""}
+
+
 def test_callers_are_told_apart(service: Service) -> None:
     answers = [call(service.path) for _ in range(3)]
     assert len({pid for pid, _ in answers}) == 3
-    assert all(f"pid={pid})" in answer for pid, answer in answers)
+    assert all(f"pid={pid}," in answer for pid, answer in answers)
     assert len(set(service.peers)) == 3
 
 
@@ -189,19 +213,19 @@ def test_a_killed_client_ends_its_call(service: Service) -> None:
 
 
 def test_a_front_process_that_dies_is_replaced(service: Service) -> None:
-    before = service.front._process
+    before = service.front._process.process
     assert before is not None
     before.kill()
     before.wait()
     # The daemon holds the listening socket: this connection waits for the next process.
     assert "Credentials" in call(service.path)[1]
-    assert service.front._process is not before
+    assert service.front._process.process is not before
 
 
 def test_stop_leaves_no_process_thread_or_file(tmp_path: Path) -> None:
     service = Service(tmp_path)
     call(service.path)
-    process = service.front._process
+    process = service.front._process.process
     assert process is not None
     service.stop()
     assert process.returncode == 0
@@ -211,7 +235,7 @@ def test_stop_leaves_no_process_thread_or_file(tmp_path: Path) -> None:
 
 def test_the_front_process_outlives_signals_and_not_the_daemon(service: Service) -> None:
     call(service.path)
-    process = service.front._process
+    process = service.front._process.process
     assert process is not None
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)

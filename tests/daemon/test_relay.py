@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ptraced.relay import Relay
+from ptraced.relay import PlainStream, Relay
 
 BUFFER = memoryview(bytearray(1 << 16))
 
@@ -21,7 +21,7 @@ class Ends:
         self.server, near_server = socket.socketpair()
         for end in (self.client, self.server, near_client, near_server):
             end.setblocking(False)
-        self.relay = Relay(near_client, near_server)
+        self.relay = Relay(PlainStream(near_client), PlainStream(near_server))
 
     def run(self) -> None:
         """Move until nothing can be moved."""

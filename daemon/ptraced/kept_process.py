@@ -1,0 +1,91 @@
+"""A helper process that tells the daemon things, and is replaced where it ends on its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ptraced import log
+
+# Seconds: the wait before a process that died is replaced, and what it gets to end, which is
+# more than it takes.
+_RESTART_DELAY = 0.2
+_PATIENCE = 5.0
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+class KeptProcess:
+    """Runs the module `module` with arguments, until `stop`.
+
+    Its standard input ends when it should. It writes JSON objects, one a line, which `on_event`
+    gets in a thread of its own. `descriptors` are passed on.
+    """
+
+    def __init__(
+        self, module: str, arguments: Sequence[str], descriptors: Sequence[int], on_event: OnEvent
+    ) -> None:
+        # -P: nothing is imported from the folder that the daemon happens to run in.
+        self._command = [sys.executable, "-P", "-m", module, *arguments]
+        self._name = module.rpartition(".")[2].replace("_", " ")
+        self._descriptors = descriptors
+        self._on_event = on_event
+        self._stopping = threading.Event()
+        self._changing = threading.Lock()
+        self._keeper: threading.Thread | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = self._spawn()
+        self._keeper = threading.Thread(target=self._keep, name="front", daemon=True)
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """Have the process end, and wait until it has."""
+        with self._changing:
+            self._stopping.set()
+            if self.process is not None and self.process.stdin is not None:
+                self.process.stdin.close()
+        if self.process is not None and self._keeper is not None:
+            self._keeper.join(_PATIENCE)
+            self.process.kill()
+            self._keeper.join()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C is for the daemon.
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=self._descriptors,
+            start_new_session=True,
+        )
+
+    def _keep(self) -> None:
+        """Listen to the process, reap it, and start another where it ended on its own."""
+        while self.process is not None:
+            self._listen(self.process)
+            status = self.process.wait()
+            if self._stopping.wait(_RESTART_DELAY):
+                return
+            log.event(f"the {self._name} ended; another follows", logging.ERROR, status=status)
+            with self._changing:
+                if self._stopping.is_set():
+                    return
+                if self.process.stdin is not None:
+                    self.process.stdin.close()
+                self.process = self._spawn()
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                try:
+                    self._on_event(json.loads(line))
+                except Exception:
+                    logging.getLogger("ptraced").exception("an event of the %s", self._name)
