@@ -1,4 +1,4 @@
-"""The daemon's configuration: TOML, every setting with a default, checked as a whole.
+"""The daemon's configuration: TOML, every setting with a default, all files checked as a whole.
 
 Defaults need no file. Sizes are numbers of bytes, or texts like "64MiB".
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -17,9 +17,9 @@ from ptraced.config_files import (
     Document,
     Mistake,
     did_you_mean,
+    merged_table,
     parse_document,
-    read_document,
-    shown,
+    read_documents,
 )
 from ptraced.errors import TraceError, Unavailable
 from ptraced.policy import builtin
@@ -29,7 +29,7 @@ from ptraced.policy.load import load_quota, load_rules
 DEFAULT_FILE = Path("/etc/ptraced/ptraced.toml")
 DEFAULT_STATE_DIR = Path("/var/lib/ptraced")
 
-# Tables of the file that are no sections of settings.
+# What of a configuration is no section of settings.
 _TABLES = ("quota", "policy")
 
 _KIB, _MIB = 1 << 10, 1 << 20
@@ -108,7 +108,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     reader: Reader = field(default_factory=Reader)
     log: Log = field(default_factory=Log)
-    quota: Quota = field(default_factory=Quota)
+    quota: Quota = builtin.QUOTA
     policy: Policy = builtin.POLICY
 
     def state_dir(self) -> Path:
@@ -131,70 +131,63 @@ class Config:
 
 
 def load_config(path: Path | None = None) -> Config:
-    """Read the configuration: `path`, else /etc/ptraced/ptraced.toml where there is one.
+    """Read the configuration: `path`, else /etc/ptraced/ptraced.toml; and its drop-ins.
 
     Raises TraceError that lists every mistake with its file, line and key.
     """
-    if path is None:
-        if not DEFAULT_FILE.exists():
-            return Config()
-        path = DEFAULT_FILE
-    return _checked(read_document(path))
+    return _checked(read_documents(path or DEFAULT_FILE, optional=path is None))
 
 
 def parse_config(text: str, name: str) -> Config:
     """Read a configuration from TOML text; `name` is what messages call it."""
-    return _checked(parse_document(text, name))
+    return _checked([parse_document(text, name)])
 
 
-def _checked(document: Document) -> Config:
-    sections, mistakes = _sections(document)
-    quota, wrong = load_quota(document, ("quota",), document.content.get("quota", {}), "[quota]")
+def _checked(documents: Sequence[Document]) -> Config:
+    kinds = {name: kind for name, kind in get_type_hints(Config).items() if name not in _TABLES}
+    mistakes = list(_unknown_sections(documents, kinds))
+    sections: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        hints = get_type_hints(kind, include_extras=True)
+        parsers = {key: hint.__metadata__[0] for key, hint in hints.items()}
+        settings, wrong = merged_table(documents, name, parsers)
+        sections[name] = kind(**settings)
+        mistakes += wrong
+    quota, wrong = load_quota(documents)
     mistakes += wrong
-    rules, wrong = load_rules([document])
+    rules, wrong = load_rules(documents)
     mistakes += wrong
-    config = Config(**sections, quota=quota, policy=Policy(rules) if rules else builtin.POLICY)
+    config = Config(
+        **sections,
+        quota=quota
+        if any("quota" in document.content for document in documents)
+        else builtin.QUOTA,
+        policy=Policy(rules) if rules else builtin.POLICY,
+    )
     if not mistakes:
-        mistakes = [document.mistake(key, what) for key, what in _contradictions(config)]
+        mistakes = [
+            _last(documents, key).mistake(key, what) for key, what in _contradictions(config)
+        ]
     if mistakes:
         raise TraceError("\n".join(mistake.text for mistake in sorted(mistakes)))
     return config
 
 
-def _sections(document: Document) -> tuple[dict[str, Any], list[Mistake]]:
-    """The sections as far as they are right, and what is wrong with them."""
-    kinds = {name: kind for name, kind in get_type_hints(Config).items() if name not in _TABLES}
-    sections: dict[str, Any] = {}
-    mistakes = []
-    for section, content in document.content.items():
-        if section in ("rule", "quota"):
-            continue
-        if section not in kinds or not isinstance(content, dict):
-            hint = did_you_mean(section, [*kinds, "quota", "rule"])
-            mistakes.append(document.mistake((section,), f"there is no section [{section}]{hint}"))
-        else:
-            sections[section], wrong = _section(kinds[section], content)
-            mistakes += [
-                document.mistake((section, key), f"{section}.{key} {what}") for key, what in wrong
-            ]
-    return sections, mistakes
+def _unknown_sections(documents: Sequence[Document], kinds: Iterable[str]) -> Iterator[Mistake]:
+    known = [*kinds, "quota", "rule"]
+    for document in documents:
+        for name, content in document.content.items():
+            if name not in known:
+                text = f"there is no section [{name}]{did_you_mean(name, known)}"
+                yield document.mistake((name,), text)
+            elif name != "rule" and not isinstance(content, dict):
+                yield document.mistake((name,), f"{name} is a section: [{name}]")
 
 
-def _section(kind: Any, content: dict[str, Any]) -> tuple[Any, list[tuple[str, str]]]:
-    """The section as far as it is right, and what is wrong, by key."""
-    hints = get_type_hints(kind, include_extras=True)
-    accepted = {}
-    mistakes = []
-    for key, value in content.items():
-        if key not in hints:
-            mistakes.append((key, "is not a setting" + did_you_mean(key, hints)))
-            continue
-        (parse,) = hints[key].__metadata__
-        try:
-            accepted[key] = parse(value)
-        except ValueError as error:
-            mistakes.append((key, f"{error}, not {shown(value)}"))
-    return kind(**accepted), mistakes
+def _last(documents: Sequence[Document], key: tuple[str, str]) -> Document:
+    """The file that decides about a setting; the last one where none has it."""
+    having = [each for each in documents if key[1] in each.content.get(key[0], {})]
+    return (having or documents)[-1]
 
 
 def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:

@@ -144,11 +144,25 @@ def name(value: Any) -> str:
     raise ValueError("must be a text that is not empty")
 
 
-def names(value: Any) -> tuple[str, ...]:
-    """Some texts that are not empty."""
-    if isinstance(value, list):
-        try:
-            return tuple(name(one) for one in value)
-        except ValueError:
-            pass
-    raise ValueError('must be a list of texts, like ["one", "two"]')
+def users(value: Any) -> tuple[str, ...]:
+    """Names of users, "#1000" for those who have none, "*" for everybody."""
+    return _texts(value, r"\*|#\d{1,10}|[^#*!\s][^\s]*", 'names of users, "#1000" or "*"')
+
+
+def groups(value: Any) -> tuple[str, ...]:
+    """Names of groups."""
+    return _texts(value, r"[^#*!\s][^\s]*", "names of groups")
+
+
+def globs(value: Any) -> tuple[str, ...]:
+    """Globs over names of events; those that start with "!" take out."""
+    return _texts(value, r"!?[^!\s][^\s]*", 'globs of events, like "sched:*" or "!sched:*"')
+
+
+def _texts(value: Any, pattern: str, what: str) -> tuple[str, ...]:
+    if isinstance(value, list) and all(
+        isinstance(text, str) and text.isprintable() and re.fullmatch(pattern, text)
+        for text in value
+    ):
+        return tuple(value)
+    raise ValueError(f"must be a list of {what}")

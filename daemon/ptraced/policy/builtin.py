@@ -1,32 +1,18 @@
-"""Rules that no file has: of a host without rules, and of an embedded daemon."""
+"""Rules that no file of the host has: where it has none, and for an embedded daemon."""
 
 from __future__ import annotations
 
-from ptraced.policy.grant import Policy, Rule, StackParts, Tasks, Uprobes
+from importlib import resources
 
-POLICY = Policy(
-    (
-        Rule(
-            name="administrators",
-            users=("root",),
-            groups=("ptrace-admin",),
-            events=("*",),
-            tasks=Tasks.ALL,
-            uprobes=Uprobes.ALL,
-            stacks=StackParts.ALL,
-            kernel_addresses=True,
-            remote=True,
-            admin=True,
-        ),
-        Rule(
-            name="users",
-            groups=("ptrace",),
-            events=("*",),
-            uprobes=Uprobes.OWN,
-            stacks=StackParts.ALL,
-        ),
-    )
-)
+from ptraced.config_files import parse_document
+from ptraced.policy.grant import Policy, Rule, StackParts, Tasks, Uprobes
+from ptraced.policy.load import load_quota, load_rules
+
+# The file that packages install as /etc/ptraced/ptraced.toml.
+_DEFAULT = parse_document(resources.files(__package__).joinpath("default.toml").read_text(), "")
+
+POLICY = Policy(load_rules([_DEFAULT])[0])
+QUOTA = load_quota([_DEFAULT])[0]
 
 
 def owner(uid: int) -> Rule:
