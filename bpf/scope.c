@@ -15,6 +15,10 @@ BPF_CGROUP_ARRAY(cgroups, @SCOPE_CGROUPS@);
 
 static __always_inline bool in_scope(void)
 {
+#if @SCOPE_OWNED@
+	if (!is_own())
+		return false;
+#endif
 #if @SCOPE_CPUS@
 	u32 cpu = bpf_get_smp_processor_id();
 

@@ -12,20 +12,35 @@ from ptraced.bpf_maps import MapSpec
 _INSTRUCTION = struct.Struct("<BBhi")
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
+# Ours, and never the kernel's: the load of a number that is known when a program is linked.
+_PSEUDO_OWNER = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Instructions with the places where a map's descriptor belongs: (instruction, map name)."""
+    """Instructions with the places where a map's descriptor belongs: (instruction, map name).
+
+    `owner_loads` are the instructions that load the uid whose tasks count.
+    """
 
     instructions: bytes
     map_references: tuple[tuple[int, str], ...]
+    owner_loads: tuple[int, ...] = ()
 
-    def linked(self, descriptors: dict[str, int]) -> bytes:
-        """The instructions with the descriptors of real maps filled in."""
+    def linked(self, descriptors: dict[str, int], owner: int | None = None) -> bytes:
+        """The instructions with the descriptors of real maps, and the owner, filled in.
+
+        Raises ValueError for a program that has to know the owner where there is none.
+        """
         code = bytearray(self.instructions)
         for index, name in self.map_references:
             struct.pack_into("<i", code, index * 8 + 4, descriptors[name])
+        for index in self.owner_loads:
+            if owner is None:
+                raise ValueError("a program for an owner's tasks, and no owner")
+            # From now on the load of a plain constant.
+            code[index * 8 + 1] &= 0xF
+            struct.pack_into("<I", code, index * 8 + 4, owner)
         return bytes(code)
 
 
@@ -37,7 +52,11 @@ class BpfObject:
     def to_json(self) -> dict[str, Any]:
         return {
             "programs": {
-                name: [base64.b85encode(p.instructions).decode(), p.map_references]
+                name: [
+                    base64.b85encode(p.instructions).decode(),
+                    p.map_references,
+                    p.owner_loads,
+                ]
                 for name, p in self.programs.items()
             },
             "maps": {
@@ -50,8 +69,10 @@ class BpfObject:
     def from_json(cls, data: dict[str, Any]) -> BpfObject:
         return cls(
             programs={
-                name: Program(base64.b85decode(code), tuple((i, n) for i, n in references))
-                for name, (code, references) in data["programs"].items()
+                name: Program(
+                    base64.b85decode(code), tuple((i, n) for i, n in references), tuple(loads)
+                )
+                for name, (code, references, loads) in data["programs"].items()
             },
             maps={name: MapSpec(*values) for name, values in data["maps"].items()},
         )
@@ -64,3 +85,12 @@ def find_map_references(instructions: bytes, names: dict[int, str]) -> tuple[tup
         if code == _LD_IMM64 and registers >> 4 == _PSEUDO_MAP_FD:
             found.append((index, names[immediate]))
     return tuple(found)
+
+
+def find_owner_loads(instructions: bytes) -> tuple[int, ...]:
+    """Which instructions load the owner: bpf_pseudo_fd(15, 0) in C."""
+    return tuple(
+        index
+        for index, (code, registers, _, _) in enumerate(_INSTRUCTION.iter_unpack(instructions))
+        if code == _LD_IMM64 and registers >> 4 == _PSEUDO_OWNER
+    )

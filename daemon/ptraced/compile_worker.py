@@ -16,7 +16,7 @@ from typing import Any
 from bcc.libbcc import lib
 
 from ptraced.bpf_maps import MapSpec
-from ptraced.bpf_object import BpfObject, Program, find_map_references
+from ptraced.bpf_object import BpfObject, Program, find_map_references, find_owner_loads
 
 lib.bpf_table_name.restype = ctypes.c_char_p
 lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -64,7 +64,9 @@ def _programs(module: int, descriptors: dict[int, str]) -> dict[str, Program]:
         name = lib.bpf_function_name(module, index)
         size = lib.bpf_function_size(module, name)
         code = ctypes.string_at(lib.bpf_function_start(module, name), size)
-        programs[name.decode()] = Program(code, find_map_references(code, descriptors))
+        programs[name.decode()] = Program(
+            code, find_map_references(code, descriptors), find_owner_loads(code)
+        )
     return programs
 
 

@@ -19,6 +19,7 @@ from ptraced.errors import Unavailable
 from ptraced.filter import Filter
 from ptraced.layout import TAG_BYTES, Column, RowLayout
 from ptraced.origin import Origin, Probe, Site, Tracepoint
+from ptraced.own_scope import own_holes
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
 from ptraced.syscall_family import SYSCALLS_MAX, Dispatched, status_offset
 from ptraced.tracefs import EventFormat, FormatField, Tracefs
@@ -171,8 +172,15 @@ def fill(file: str, **values: object) -> str:
     return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), text)
 
 
-def scope_text(scope: Scope, tracefs: Tracefs) -> str:
-    """C of in_scope(), and of the programs that follow children."""
+def scope_text(scope: Scope, tracefs: Tracefs, looked_through: int = 0) -> str:
+    """C of in_scope(), and of the programs that follow children.
+
+    `looked_through` is what preempt_count has while an event's own interrupt is at work in a task.
+    Raises Unavailable where the kernel does not tell whose a task is, and the scope has an owner.
+    """
+    own = ""
+    if scope.owner is not None:
+        own = fill("own.c", LOOKED_THROUGH=looked_through, **own_holes())
     offsets = {"NEWTASK_PID": 0, "NEWTASK_CLONE_FLAGS": 0, "FREE_PID": 0}
     if scope.has_tasks:
         newtask = tracefs.format("task", "task_newtask")
@@ -182,8 +190,9 @@ def scope_text(scope: Scope, tracefs: Tracefs) -> str:
             "NEWTASK_CLONE_FLAGS": _offset(newtask, "clone_flags"),
             "FREE_PID": _offset(free, "pid"),
         }
-    return fill(
+    return own + fill(
         "scope.c",
+        SCOPE_OWNED=int(scope.owner is not None),
         SCOPE_TASKS=int(scope.has_tasks),
         SCOPE_CPUS=int(bool(scope.cpus)),
         SCOPE_CGROUPS=len(scope.cgroups),

@@ -141,7 +141,7 @@ class Source:
         loaded = {}
         for name, code in compiled.programs.items():
             kind, attach_type = kinds.get(name, (bpf_maps.PROG_TRACEPOINT, 0))
-            instructions = code.linked(descriptors)
+            instructions = code.linked(descriptors, self.plan.scope.owner)
             loaded[name] = bpf_maps.load_program(kind, name, instructions, attach_type)
             self._resources.callback(os.close, loaded[name])
         scope = self.plan.scope

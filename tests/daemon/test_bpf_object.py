@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from ptraced.bpf_maps import MapSpec
-from ptraced.bpf_object import BpfObject, Program, find_map_references
+from ptraced.bpf_object import BpfObject, Program, find_map_references, find_owner_loads
 
 MOV_R0 = struct.pack("<BBhi", 0xB7, 0, 0, 5)
 EXIT = struct.pack("<BBhi", 0x95, 0, 0, 0)
@@ -49,11 +49,28 @@ def test_linking_fills_in_descriptors_and_leaves_the_rest() -> None:
     assert program.instructions == MOV_R0 + load64(1, 7) + load64(1, 9) + EXIT
 
 
+def test_the_owner_becomes_a_plain_constant() -> None:
+    code = MOV_R0 + load64(15, 0) + load64(1, 7) + load64(0, 15) + load64(15, 0) + EXIT
+    program = Program(code, ((3, "rows"),), find_owner_loads(code))
+
+    linked = program.linked({"rows": 100}, owner=3_000_000_000)
+
+    owner = load64(0, 3_000_000_000 - (1 << 32))
+    assert linked == MOV_R0 + owner + load64(1, 100) + load64(0, 15) + owner + EXIT
+
+
+def test_a_program_for_an_owner_is_not_linked_without_one() -> None:
+    program = Program(load64(15, 0) + EXIT, (), (0,))
+
+    with pytest.raises(ValueError, match="no owner"):
+        program.linked({})
+
+
 def test_an_object_is_the_same_behind_json() -> None:
     every_byte = bytes(range(256))
     sent = BpfObject(
         programs={
-            "event_0": Program(every_byte, ((1, "rows"), (12, "lost"))),
+            "event_0": Program(every_byte, ((1, "rows"), (12, "lost")), (3, 5)),
             "event_1": Program(EXIT, ()),
         },
         maps={"rows": MapSpec(4, 4, 4, 2, 0), "lost": MapSpec(2, 4, 8, 16, 1 << 10)},

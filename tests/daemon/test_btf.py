@@ -6,16 +6,16 @@ import functools
 import json
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ptraced import btf
-from ptraced.btf_types import ENUM, FUNC, STRUCT, types
+from ptraced.btf_types import DATASEC, ENUM, FUNC, STRUCT, UNION, VAR, types
 from ptraced.errors import Unavailable
 
-NAMES = b"\0task\0pid\0flags\0task_two\0run\0"
+NAMES = b"\0task\0pid\0flags\0task_two\0run\0.data..percpu\0count\0"
 
 
 def name(text: str) -> int:
@@ -46,6 +46,13 @@ PROTOTYPE = a_type(13, 0, 2, bytes(16))
 SECTION = a_type(15, 0, 2, bytes(24))
 ENUMERATION_64 = a_type(19, 0, 1, bytes(12))
 BEFORE = (INT, POINTER, ARRAY, ENUMERATION, PROTOTYPE, SECTION, ENUMERATION_64)
+
+
+ASKED: tuple[Callable[[], object], ...] = (
+    lambda: btf.member_offset("task", "pid"),
+    lambda: btf.function_id("run"),
+    lambda: btf.per_cpu_offset("count"),
+)
 
 
 @pytest.fixture
@@ -88,6 +95,7 @@ def bits_by_bpftool(structure: str, member: str) -> int:
         ("cred", "euid"),
         ("cred", "fsuid"),
         ("list_head", "next"),
+        ("cfs_rq", "rq"),
     ],
 )
 def test_offsets_in_the_running_kernel_are_what_bpftool_says(structure: str, member: str) -> None:
@@ -150,9 +158,67 @@ def test_types_tell_where_their_members_are() -> None:
     ]
 
 
+def unnamed(kind: int, *members: tuple[str, int, int]) -> bytes:
+    """A struct or union without a name; its members have names, types and bits."""
+    behind = b"".join(
+        struct.pack("<III", name(text) if text else 0, of, bits) for text, of, bits in members
+    )
+    return a_type(kind, 0, len(members), behind)
+
+
+def outer(*members: tuple[str, int, int]) -> bytes:
+    behind = unnamed(STRUCT, *members)[12:]
+    return a_type(STRUCT, name("task"), len(members), behind)
+
+
+def test_members_of_unnamed_members_are_found_at_their_place_in_the_whole(vmlinux: Path) -> None:
+    vmlinux.write_bytes(
+        blob(
+            INT,
+            unnamed(STRUCT, ("run", 1, 0), ("pid", 1, 32)),
+            unnamed(UNION, ("", 1, 0), ("", 2, 0)),
+            outer(("", 3, 64), ("flags", 1, 256)),
+        )
+    )
+
+    assert btf.member_offset("task", "pid") == 12
+    assert btf.member_offset("task", "flags") == 32
+    assert btf.member_offset("task", "count") is None
+
+
+def test_a_member_that_is_somewhere_else_in_a_struct_of_the_same_name_is_not_guessed(
+    vmlinux: Path,
+) -> None:
+    vmlinux.write_bytes(
+        blob(structure("task", {"pid": 64, "flags": 0}), structure("task", {"pid": 32, "flags": 0}))
+    )
+
+    assert btf.member_offset("task", "pid") is None
+    assert btf.member_offset("task", "flags") == 0
+
+
+@pytest.mark.parametrize(("of", "reason"), [(9, "no type 9"), (1, "types without an end")])
+def test_unnamed_members_of_what_is_no_type_are_told(vmlinux: Path, of: int, reason: str) -> None:
+    vmlinux.write_bytes(blob(outer(("", of, 0))))
+
+    with pytest.raises(Unavailable, match=reason):
+        btf.member_offset("task", "pid")
+
+
+def test_per_cpu_variables_have_their_place_in_their_section(vmlinux: Path) -> None:
+    variable = a_type(VAR, name("count"), 0, bytes(4))
+    local = a_type(VAR, name("flags"), 0, bytes(4))
+    section = a_type(DATASEC, name(".data..percpu"), 1, struct.pack("<III", 2, 4096, 4))
+    vmlinux.write_bytes(blob(INT, variable, local, section))
+
+    assert btf.per_cpu_offset("count") == 4096
+    assert btf.per_cpu_offset("flags") is None
+    assert btf.per_cpu_offset("unheard_of") is None
+
+
 def test_a_kernel_without_btf_is_told(vmlinux: Path) -> None:
     reason = f"[Errno 2] No such file or directory: '{vmlinux}'"
-    for ask in (lambda: btf.member_offset("task", "pid"), lambda: btf.function_id("run")):
+    for ask in ASKED:
         with pytest.raises(Unavailable) as caught:
             ask()
         assert str(caught.value) == f"error: cannot read the kernel's BTF in {vmlinux}: {reason}"
@@ -175,7 +241,7 @@ def test_a_blob_that_ends_early_is_told_wherever_it_ends(vmlinux: Path) -> None:
     for end in range(len(whole)):
         vmlinux.write_bytes(whole[:end])
         reason = "truncated BTF" if end >= 24 else "not BTF of this machine's byte order"
-        for ask in (lambda: btf.member_offset("task", "pid"), lambda: btf.function_id("run")):
+        for ask in ASKED:
             with pytest.raises(Unavailable) as caught:
                 ask()
             assert str(caught.value) == (

@@ -84,6 +84,7 @@ def copies(text: str, number: int = 0) -> list[str]:
         Scope(tids=(1,)),
         Scope(cgroups=("/a", "/b")),
         Scope((1,), (2,), (3,), ("/c",)),
+        pytest.param(Scope(owner=1000), marks=pytest.mark.needs_kernel("BTF")),
     ],
     ids=str,
 )
@@ -95,6 +96,24 @@ def test_no_hole_is_left(tracefs: Tracefs, scope: Scope) -> None:
     plan = ModulePlan(events, scope, {0: Dispatched("enter", 1)})
 
     assert "@" not in module_text(plan, tracefs)
+
+
+@pytest.mark.needs_kernel("BTF")
+def test_the_text_is_the_same_for_all_owners_and_the_source_is_not(tracefs: Tracefs) -> None:
+    one, other = (ModulePlan((planned(PLAIN),), Scope(owner=uid)) for uid in (1000, 1001))
+
+    assert module_text(one, tracefs) == module_text(other, tracefs)
+    assert one.key != other.key
+
+
+@pytest.mark.needs_kernel("BTF")
+def test_an_owners_tasks_are_told_before_anything_else_is_looked_at(tracefs: Tracefs) -> None:
+    everything = Scope((1,), (2,), (3,), ("/c",), owner=1000)
+    text = text_of(tracefs, planned(PLAIN, "value"), scope=everything)
+
+    body = text.partition("bool in_scope(void)")[2].partition("return true;")[0]
+    assert body.index("is_own()") < min(map(body.index, ("cpu ==", "processes", "cgroups")))
+    assert "#if 1\n\tif (!is_own())\n\t\treturn false;\n#endif" in body
 
 
 def test_each_column_is_copied_from_its_place_to_its_place(tracefs: Tracefs) -> None:
@@ -211,7 +230,7 @@ def test_offsets_in_a_tagged_row_are_counted_behind_the_tag(tracefs: Tracefs) ->
 def test_an_unlimited_scope_tests_nothing(tracefs: Tracefs) -> None:
     body = text_of(tracefs, planned(PLAIN)).partition("bool in_scope(void)")[2]
 
-    assert re.findall(r"#if (\d+)", body.partition("return true;")[0]) == ["0", "0", "0"]
+    assert re.findall(r"#if (\d+)", body.partition("return true;")[0]) == ["0", "0", "0", "0"]
 
 
 def test_cpus_are_compared_one_by_one(tracefs: Tracefs) -> None:

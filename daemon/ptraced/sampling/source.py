@@ -136,7 +136,8 @@ class SamplingSource:
         loaded = {}
         for name, code in compiled.programs.items():
             kind = bpf_maps.PROG_PERF_EVENT if name == PROGRAM else bpf_maps.PROG_TRACEPOINT
-            loaded[name] = bpf_maps.load_program(kind, name, code.linked(descriptors))
+            instructions = code.linked(descriptors, self.plan.scope.owner)
+            loaded[name] = bpf_maps.load_program(kind, name, instructions)
             self._resources.callback(os.close, loaded[name])
         if self.plan.scope.has_tasks:
             # First those that follow children: none may slip through in between.
