@@ -22,8 +22,9 @@ class Caller:
     """A user of this host, as of when the connection was made.
 
     `pid` is 0 where it is not known; `user` is empty where the uid has no name. `groups` are
-    names, from the host's user database: of the primary and all supplementary groups. `address`
-    and `certificate` are of remote callers: "192.0.2.7:50312", and the name in the certificate.
+    names, and `gids` numbers, from the host's user database: of the primary and all supplementary
+    groups. `address` and `certificate` are of remote callers: "192.0.2.7:50312", and the name in
+    the certificate.
     """
 
     uid: int
@@ -34,6 +35,7 @@ class Caller:
     via: Via = Via.LOCAL
     address: str = ""
     certificate: str = ""
+    gids: frozenset[int] = frozenset()
 
     @property
     def is_remote(self) -> bool:
@@ -43,7 +45,7 @@ class Caller:
 def local_caller(uid: int, gid: int, pid: int) -> Caller:
     """The caller behind the kernel's answer about a connection (SO_PEERCRED)."""
     user = user_name(uid)
-    return Caller(uid, gid, pid, user, groups_of(user))
+    return Caller(uid, gid, pid, user, groups_of(user), gids=gids_of(user))
 
 
 def user_name(uid: int) -> str:
@@ -56,14 +58,19 @@ def user_name(uid: int) -> str:
 
 def groups_of(user: str) -> frozenset[str]:
     """Names of all groups of a user; those without a name are left out."""
-    try:
-        primary = pwd.getpwnam(user).pw_gid
-    except KeyError:
-        return frozenset()
     names = set()
-    for gid in os.getgrouplist(user, primary):
+    for gid in gids_of(user):
         try:
             names.add(grp.getgrgid(gid).gr_name)
         except KeyError:
             pass
     return frozenset(names)
+
+
+def gids_of(user: str) -> frozenset[int]:
+    """Numbers of all groups of a user; none where there is no such user."""
+    try:
+        primary = pwd.getpwnam(user).pw_gid
+    except KeyError:
+        return frozenset()
+    return frozenset(os.getgrouplist(user, primary))

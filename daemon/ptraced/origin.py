@@ -8,6 +8,7 @@ filters and rows are the same for all.
 from __future__ import annotations
 
 import os
+import select
 from dataclasses import dataclass
 
 
@@ -19,13 +20,15 @@ class Tracepoint:
 class ProbedFile:
     """A regular file that user probes go into, opened once and held until they are attached.
 
-    `path` is what the user called it. Equal are those of the same unchanged file.
+    `path` is what the user called it, `owner` the uid whose it is. Equal are those of the same
+    unchanged file.
     """
 
     def __init__(self, fd: int, path: str) -> None:
         status = os.fstat(fd)
         self.fd = fd
         self.path = path
+        self.owner = status.st_uid
         # Owners set st_mtime as they like, but not st_ctime.
         times = (status.st_mtime_ns, status.st_ctime_ns)
         self.identity = (status.st_dev, status.st_ino, status.st_size, *times)
@@ -38,6 +41,28 @@ class ProbedFile:
 
     def __del__(self) -> None:
         os.close(self.fd)
+
+
+class ProbedProcess:
+    """A process in which a file is probed, held against the reuse of its number.
+
+    Raises OSError where there is none.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more; while it does, its number is nobody else's."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +83,20 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A kprobe (`file` is None) or a probe of a file; `returns` for those of returns."""
+    """A kprobe (`file` is None) or a probe of a file; `returns` for those of returns.
+
+    Where a file has `processes`, no others get its breakpoints.
+    """
 
     returns: bool
     sites: tuple[Site, ...]
     file: ProbedFile | None = None
+    processes: tuple[ProbedProcess, ...] = ()
+
+    @property
+    def breakpoints(self) -> int:
+        """How many are made by us: each place, in each of the processes."""
+        return len(self.sites) * max(len(self.processes), 1)
 
 
 @dataclass(frozen=True, slots=True)

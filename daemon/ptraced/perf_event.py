@@ -116,12 +116,13 @@ def attach_kprobe(symbol: str, offset: int, returns: bool, program: int, cpu: in
 
 
 def attach_uprobe(
-    file: int, offset: int, semaphore: int, returns: bool, program: int, cpu: int
+    file: int, offset: int, semaphore: int, returns: bool, program: int, cpu: int, pid: int = 0
 ) -> int:
     """Run `program` at the instruction that lies `offset` bytes from the start of a file.
 
     `file` is an open descriptor, and may be closed afterwards; `semaphore` is the place of a
-    USDT probe's count of users in the file, 0 for none. As in attach_kprobe() otherwise.
+    USDT probe's count of users in the file, 0 for none. With a `pid` only that process has a
+    breakpoint there. As in attach_kprobe() otherwise.
     """
     path = ctypes.create_string_buffer(f"/proc/self/fd/{file}".encode())
     attr = _attr(
@@ -131,7 +132,7 @@ def attach_uprobe(
         config1=ctypes.addressof(path),
         config2=offset,
     )
-    return _attach(attr, program, cpu)
+    return _attach(attr, program, -1 if pid else cpu, pid or -1)
 
 
 def pmu_type(name: str) -> int:
@@ -139,8 +140,8 @@ def pmu_type(name: str) -> int:
     return int((_DEVICES / name / "type").read_text())
 
 
-def _attach(attr: bytes, program: int, cpu: int) -> int:
-    fd = syscalls.perf_event_open(attr, -1, cpu, _OPEN_FD_CLOEXEC)
+def _attach(attr: bytes, program: int, cpu: int, pid: int = -1) -> int:
+    fd = syscalls.perf_event_open(attr, pid, cpu, _OPEN_FD_CLOEXEC)
     try:
         fcntl.ioctl(fd, _IOC_SET_BPF, program)
     except OSError:

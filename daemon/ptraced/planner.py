@@ -81,7 +81,7 @@ def plan_session(
         raise TraceError(f"error: the session's label has more than {_LABEL_BYTES_MAX} bytes")
     scope = resolve_scope(request.scope)
     pids = (*scope.pids, *scope.tids)
-    events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids)
+    events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids, grant)
     exposures = [expose(event, grant) for event in events]
     _check_filters(events)
     _check_probes(events)
@@ -98,13 +98,18 @@ def plan_session(
     chosen = list(zip(events, layouts, depths, exposures, strict=True))
     modules = [*_modules(chosen, scope, headers), *_samplings(chosen, scope)]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
-    return SessionPlan(schemas, modules, rings, _warnings(request))
+    return SessionPlan(schemas, modules, rings, _warnings(request, events))
 
 
-def describe(request: pb.DescribeEventsRequest, tracefs: Tracefs) -> list[pb.EventSchema]:
-    """The schemas of selected events with all their fields, of each event once at most."""
+def describe(
+    request: pb.DescribeEventsRequest, tracefs: Tracefs, grant: Grant
+) -> list[pb.EventSchema]:
+    """The schemas of selected events with all their fields, of each event once at most.
+
+    Raises PermissionRefused for what `grant` does not allow to be looked into.
+    """
     pids = (*request.scope.pids, *request.scope.tids)
-    events = resolve(request.selectors, tracefs, len(tracefs.names()), pids)
+    events = resolve(request.selectors, tracefs, len(tracefs.names()), pids, grant)
     depths = [_stack_depth(request.stacks, event) for event in events]
     return [
         event_schema(
@@ -241,7 +246,7 @@ def _parts(
 def _check_probes(events: Sequence[SelectedEvent]) -> None:
     """Refuse probes that would keep the compiler or the kernel busy for long."""
     probes = [event.origin for event in events if isinstance(event.origin, Probe)]
-    places = sum(len(probe.sites) for probe in probes)
+    places = sum(probe.breakpoints for probe in probes)
     if places > _PLACES_MAX:
         raise LimitExceeded(
             f"error: the probes have {places} places together, at most {_PLACES_MAX} are possible"
@@ -286,12 +291,17 @@ def _event_cpus(event: SelectedEvent, scope: Scope) -> tuple[int, ...]:
     return both
 
 
-def _warnings(request: pb.TraceRequest) -> list[str]:
+def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list[str]:
     warnings = []
     asked = {name for projection in request.projections for name in projection.fields}
     unknown = sorted(asked & UNKNOWN_COLUMNS)
     if unknown:
         warnings.append(f"{' and '.join(unknown)} cannot be known to a BPF program and read as 0")
+    if any(isinstance(event.origin, Probe) and event.origin.processes for event in events):
+        warnings.append(
+            "probes of files that are not yours are in the processes that -p names, not in those "
+            "that they start"
+        )
     return warnings
 
 

@@ -102,7 +102,9 @@ class ModulePlan:
     @property
     def probes(self) -> int:
         """Places of kprobes and user probes."""
-        return sum(len(event.sites) for event in self.events if isinstance(event.origin, Probe))
+        return sum(
+            event.origin.breakpoints for event in self.events if isinstance(event.origin, Probe)
+        )
 
     @property
     def padded_size(self) -> int:

@@ -22,6 +22,7 @@ from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.filter import Filter, check_filter, parse_filter
 from ptraced.origin import Origin, Tracepoint
+from ptraced.policy.grant import Grant
 from ptraced.probes.kernel_functions import read_once
 from ptraced.probes.selector import KINDS, find_probes
 from ptraced.sampling.breakpoint import is_length
@@ -94,19 +95,24 @@ def parse_selectors(text: str) -> list[Selector]:
 
 @read_once()
 def resolve(
-    texts: Sequence[str], tracefs: Tracefs, most: int = sys.maxsize, pids: Sequence[int] = ()
+    texts: Sequence[str],
+    tracefs: Tracefs,
+    most: int = sys.maxsize,
+    pids: Sequence[int] = (),
+    grant: Grant | None = None,
 ) -> list[SelectedEvent]:
     """Return the events that the texts of all -e ask for, in their order.
 
     Wildcards become an entry per event. An event that is asked for twice is there twice. Files
-    of probes are those that the first of `pids` sees. Raises NotFound or TraceError that points
-    at what is wrong, LimitExceeded for more than `most` events.
+    of probes are those that the first of `pids` sees, and that `grant` allows: none without one.
+    Raises NotFound, PermissionRefused or TraceError that points at what is wrong, LimitExceeded
+    for more than `most` events.
     """
     names = tracefs.names()
     selectors = (selector for text in texts for selector in parse_selectors(text))
     events: list[SelectedEvent] = []
     for index, selector in enumerate(selectors):
-        for event in _select(index, selector, names, tracefs, most, pids):
+        for event in _select(index, selector, names, tracefs, most, pids, grant):
             if len(events) == most:
                 raise LimitExceeded(f"error: more than {most} events are selected")
             events.append(event)
@@ -120,6 +126,7 @@ def _select(
     tracefs: Tracefs,
     most: int,
     pids: Sequence[int],
+    grant: Grant | None,
 ) -> Iterator[SelectedEvent]:
     if is_sampled(selector.event):
         yield _sampled(index, selector)
@@ -130,7 +137,13 @@ def _select(
         strings = dict(attributes.strings)
         found = [
             *find_probes(
-                selector.event, selector.text, strings, tracefs=tracefs, most=most, pids=pids
+                selector.event,
+                selector.text,
+                strings,
+                tracefs=tracefs,
+                most=most,
+                pids=pids,
+                grant=grant,
             )
         ]
     else:

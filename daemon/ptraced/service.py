@@ -131,7 +131,8 @@ class Service:
     def describe_events(
         self, request: pb.DescribeEventsRequest, context: CallContext
     ) -> pb.DescribeEventsResponse:
-        return pb.DescribeEventsResponse(schemas=describe(request, self._tracefs))
+        grant = self._sessions.grant(self._identify(context.peer()))
+        return pb.DescribeEventsResponse(schemas=describe(request, self._tracefs, grant))
 
     def list_sessions(
         self, request: pb.ListSessionsRequest, context: CallContext

@@ -16,7 +16,7 @@ from ptraced.errors import LimitExceeded, NotFound
 from ptraced.hub import Hub
 from ptraced.identity import Caller
 from ptraced.planner import SessionPlan, plan_session
-from ptraced.policy.grant import Policy, Quota
+from ptraced.policy.grant import Grant, Policy, Quota
 from ptraced.quotas.accounts import Account, Accounts
 from ptraced.reader import AnySource, Reader
 from ptraced.session import Session
@@ -69,6 +69,10 @@ class Sessions:
         reader.on_targets_gone = lambda session: self._finish(
             session, pb.END_REASON_TARGETS_GONE, "all traced processes are gone"
         )
+
+    def grant(self, caller: Caller) -> Grant:
+        """What the policy allows a caller by now."""
+        return self._policy.grant(caller)
 
     def open(self, request: pb.TraceRequest, caller: Caller) -> tuple[Session, pb.Started]:
         """Check a request, attach what it asks for, and start to queue.

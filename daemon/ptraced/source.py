@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ptraced import bpf_maps, perf_event, uprobe_multi
 from ptraced.bpf_maps import Map
 from ptraced.bpf_object import BpfObject
-from ptraced.errors import Unavailable
+from ptraced.errors import NotFound, Unavailable
 from ptraced.followers import any_alive, followers, hang
 from ptraced.layout import RowLayout
 from ptraced.loss_counts import LossCounts, LostEvents
@@ -179,21 +179,25 @@ class Source:
     def _probe(self, program: int, event: EventPlan, site: Site) -> None:
         probe = event.origin
         assert isinstance(probe, Probe)
-        cpu = online_cpus()[0]
-        try:
-            if probe.file is None:
-                fd = perf_event.attach_kprobe(site.symbol, site.offset, probe.returns, program, cpu)
-            elif uprobe_multi.is_available():
-                fd = uprobe_multi.attach(
-                    program, probe.file.fd, site.offset, site.semaphore, probe.returns
-                )
-            else:
-                fd = perf_event.attach_uprobe(
-                    probe.file.fd, site.offset, site.semaphore, probe.returns, program, cpu
-                )
-        except OSError as error:
-            raise Unavailable(explain_refusal(event.format, probe, error)) from None
-        self._resources.callback(os.close, fd)
+        for process in probe.processes or (None,):
+            try:
+                fd = _attach_probe(program, probe, site, process.pid if process else 0)
+            except OSError as error:
+                raise Unavailable(explain_refusal(event.format, probe, error)) from None
+            self._resources.callback(os.close, fd)
+            if process is not None and process.ended:
+                # Another one may have its number by now, and the breakpoint.
+                raise NotFound(f"error: process {process.pid} has ended")
+
+
+def _attach_probe(program: int, probe: Probe, site: Site, pid: int) -> int:
+    cpu = online_cpus()[0]
+    if probe.file is None:
+        return perf_event.attach_kprobe(site.symbol, site.offset, probe.returns, program, cpu)
+    place = (probe.file.fd, site.offset, site.semaphore, probe.returns)
+    if uprobe_multi.is_available():
+        return uprobe_multi.attach(program, *place, pid)
+    return perf_event.attach_uprobe(*place, program, cpu, pid)
 
 
 def now() -> int:

@@ -37,17 +37,22 @@ def is_available() -> bool:
     return True
 
 
-def attach(program: int, file: int, offset: int, semaphore: int, returns: bool) -> int:
+def attach(
+    program: int, file: int, offset: int, semaphore: int, returns: bool, pid: int = 0
+) -> int:
     """Run `program` at the instruction that lies `offset` bytes from the start of a file.
+
+    With a `pid` only that process has a breakpoint there (from Linux 6.10, and stable releases
+    of earlier ones, all its threads hit it: commit 46ba0e49b642); those that it forks, none.
 
     `file` is an open descriptor, and may be closed afterwards; `semaphore` is the place of a
     USDT probe's count of users in the file, 0 for none. It lasts until the descriptor that is
     returned is closed. The program has to return 0. Raises OSError.
     """
-    return _link(program, f"/proc/self/fd/{file}", offset, semaphore, returns)
+    return _link(program, f"/proc/self/fd/{file}", offset, semaphore, returns, pid)
 
 
-def _link(program: int, path: str, offset: int, semaphore: int, returns: bool) -> int:
+def _link(program: int, path: str, offset: int, semaphore: int, returns: bool, pid: int = 0) -> int:
     name = ctypes.create_string_buffer(path.encode())
     offsets, semaphores = ctypes.c_uint64(offset), ctypes.c_uint64(semaphore)
     attr = struct.pack(
@@ -62,6 +67,6 @@ def _link(program: int, path: str, offset: int, semaphore: int, returns: bool) -
         0,
         1,
         _RETURN if returns else 0,
-        0,
+        pid,
     )
     return syscalls.bpf(_LINK_CREATE, ctypes.create_string_buffer(attr, len(attr)))

@@ -7,9 +7,15 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ptraced.identity import Caller
 from ptraced.origin import Probe
+from ptraced.policy import builtin
+from ptraced.policy.grant import Grant
 from ptraced.probes.user import find_user_probes
 from ptraced.tracefs import EventFormat
+
+# What administrators have.
+EVERYTHING = builtin.POLICY.grant(Caller(0, 0, user="root"))
 
 
 def build(target: Path, source: str, *options: str) -> Path:
@@ -32,9 +38,12 @@ def find(
     *,
     most: int = 100,
     pids: Sequence[int] = (),
+    grant: Grant = EVERYTHING,
 ) -> list[tuple[EventFormat, Probe]]:
     text = f'{kind}:{target}@"{path}"' + "".join(f"//str={name}/" for name in strings or ())
-    return find_user_probes(kind, target, str(path), text, strings or {}, most=most, pids=pids)
+    return find_user_probes(
+        kind, target, str(path), text, strings or {}, most=most, pids=pids, grant=grant
+    )
 
 
 def fields(kind: str, target: str, path: Path, **strings: int) -> dict[str, str]:

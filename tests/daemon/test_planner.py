@@ -106,7 +106,7 @@ def test_a_projection_is_by_name_and_by_alias(tracefs: Tracefs) -> None:
 
 
 def test_describing_gives_all_fields(tracefs: Tracefs) -> None:
-    first, second = describe(pb.DescribeEventsRequest(selectors=["sched:*"]), tracefs)
+    first, second = describe(pb.DescribeEventsRequest(selectors=["sched:*"]), tracefs, GRANT)
 
     assert (first.id, first.name, second.id, second.name) == (1, "switch", 2, "wakeup")
     assert [field.name for field in second.fields] == columns(plan(tracefs, "sched:wakeup"))[0]

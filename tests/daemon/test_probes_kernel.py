@@ -567,7 +567,9 @@ def test_what_goes_to_probes_of_files(
     find_probes(event, event, {"a": 8}, tracefs=made_up.tracefs, most=7, pids=(1, 2))
 
     kind = event.partition(":")[0]
-    assert asked == [((kind, target, path, event, {"a": 8}), {"most": 7, "pids": (1, 2)})]
+    assert asked == [
+        ((kind, target, path, event, {"a": 8}), {"most": 7, "pids": (1, 2), "grant": None})
+    ]
 
 
 def test_machines_whose_registers_are_unknown() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError
 from ptraced.origin import Probe
+from ptraced.policy.grant import Grant
 from ptraced.probes.kernel import find_kernel_probes
 from ptraced.probes.user import find_user_probes
 from ptraced.tracefs import EventFormat, Tracefs
@@ -43,13 +44,15 @@ def find_probes(
     tracefs: Tracefs,
     most: int,
     pids: Sequence[int],
+    grant: Grant | None = None,
 ) -> list[tuple[EventFormat, Probe]]:
     """Return the probes that a selector asks for, sorted by name; at most `most`.
 
     `event` is the part of the selector `text` before its first slash and starts with one of
     KINDS. `strings` names arguments that are text in user memory, each with the most bytes to
-    read of it. Files are looked up where the first of `pids` sees them. Raises TraceError,
-    NotFound, Unavailable or LimitExceeded, which point at what is wrong.
+    read of it. Files are looked up where the first of `pids` sees them, and probed as `grant`
+    allows; without one they are not. Raises TraceError, NotFound, Unavailable, LimitExceeded or
+    PermissionRefused, which point at what is wrong.
     """
     kind, _, rest = event.partition(":")
     if kind in ("kprobe", "kretprobe"):
@@ -63,7 +66,7 @@ def find_probes(
     target = _unquoted(found["target"])
     _check_named(kind, target, "probe" if kind == "usdt" else "symbol", text, event)
     path = found["path"] if "quote" in found.groupdict() else found["path"].strip()
-    return find_user_probes(kind, target, path, text, strings, most=most, pids=pids)
+    return find_user_probes(kind, target, path, text, strings, most=most, pids=pids, grant=grant)
 
 
 def _unquoted(text: str) -> str:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError, Unavailable
-from ptraced.origin import Probe, ProbedFile, Site
+from ptraced.origin import Probe, ProbedFile, ProbedProcess, Site
+from ptraced.policy.grant import Grant
+from ptraced.probes.access import Access
 from ptraced.probes.elf_answer import Found, Refused
 from ptraced.probes.elf_ask import ask
-from ptraced.probes.elf_open import open_probed
 from ptraced.probes.user_fields import UnknownStrings, probe_fields, record
 from ptraced.tracefs import EventFormat
 
@@ -37,6 +38,7 @@ _REASONS = {
     "(before Linux 6.6), maybe CAP_SYS_ADMIN",
     errno.EPERM: "it is locked down (CONFIG_SECURITY_LOCKDOWN_LSM, mode confidentiality), "
     "or the daemon lacks CAP_PERFMON",
+    errno.ESRCH: "the process is gone",
     errno.ENOMEM: "it has no memory left for more probes",
     errno.EMFILE: "the daemon has too many files open; LimitNOFILE= of its unit raises the limit",
 }
@@ -51,13 +53,15 @@ def find_user_probes(
     *,
     most: int,
     pids: Sequence[int],
+    grant: Grant | None,
 ) -> list[tuple[EventFormat, Probe]]:
     """Return the probes of a file that a target means, sorted by name; at most `most`.
 
     `kind` is "uprobe", "uretprobe" or "usdt"; `target` and `path` are parts of the selector
     `text`. `strings` has arguments that are text in user memory, by name or as "arg1", with
     the most bytes to read of each. The file is the one that the first of `pids` sees. Raises
-    TraceError, NotFound, Unavailable or LimitExceeded, which point at what is wrong.
+    TraceError, NotFound, Unavailable, LimitExceeded, or PermissionRefused for what `grant` does
+    not allow, which point at what is wrong.
     """
     at = max(text.find(target, len(kind) + 1), 0)
     places = {"target": (at, at + len(target))}
@@ -66,8 +70,9 @@ def find_user_probes(
     if not _DEVICE.exists():
         message = "this kernel has no uprobes (CONFIG_UPROBE_EVENTS is off)"
         raise Unavailable(pointed(message, text, 0, len(kind)))
+    access = Access(grant, pids)
     try:
-        file = open_probed(path, pids)
+        file = access.open(path)
     except TraceError as error:
         raise type(error)(pointed(str(error), text, *places["path"])) from None
     try:
@@ -75,23 +80,31 @@ def find_user_probes(
     except Refused as refused:
         raise refused.error(pointed(str(refused), text, *places[refused.part])) from None
     try:
-        return _events(kind, file, found, strings)
+        processes = [access.processes(f"{kind}:{probe.name}", file) for probe in found]
+    except TraceError as error:
+        raise type(error)(pointed(str(error), text, *places["path"])) from None
+    try:
+        return _events(kind, file, found, processes, strings)
     except UnknownStrings as error:
         at = max(text.rfind(f"str={error.name}"), 0)
         raise TraceError(pointed(str(error), text, at, at + 4 + len(error.name))) from None
 
 
 def _events(
-    kind: str, file: ProbedFile, found: Sequence[Found], strings: Mapping[str, int]
+    kind: str,
+    file: ProbedFile,
+    found: Sequence[Found],
+    processes: Sequence[tuple[ProbedProcess, ...]],
+    strings: Mapping[str, int],
 ) -> list[tuple[EventFormat, Probe]]:
     all_fields = probe_fields(found, strings)
     events = []
-    for probe, fields in zip(found, all_fields, strict=True):
+    for probe, fields, within in zip(found, all_fields, processes, strict=True):
         sites = tuple(
             Site(site.offset, record(site), semaphore=site.semaphore) for site in probe.sites
         )
         event_format = EventFormat(kind, probe.name, 0, (), fields, "")
-        events.append((event_format, Probe(kind == "uretprobe", sites, file)))
+        events.append((event_format, Probe(kind == "uretprobe", sites, file, within)))
     return events
 
 

@@ -1,0 +1,122 @@
+"""What a policy allows of user probes: into which files, and in whose processes.
+
+"all": whatever the daemon can read, wherever it runs.
+
+"own": a file that the caller could run, looked up with the caller's rights (elf_open.py). If it
+is the caller's, the breakpoints are in whatever processes run it. If it is another's, as the C
+library is, they are only in processes of the caller's, which have to be named: nobody else pays
+for them. The semaphores of USDT probes go with the breakpoints: the kernel counts up those of
+the same processes (update_ref_ctr() in kernel/events/uprobes.c).
+
+"none": nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptraced.diagnostics import printable
+from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError
+from ptraced.identity import Caller
+from ptraced.origin import ProbedFile, ProbedProcess
+from ptraced.policy.grant import Grant, Uprobes
+from ptraced.probes.elf_open import open_probed
+
+# Each has a descriptor, and breakpoints and links of its own.
+_PROCESSES_MAX = 64
+
+
+class Access:
+    """What a grant allows with a file at a path, which the first of `pids` sees.
+
+    All errors are TraceErrors of one line.
+    """
+
+    def __init__(self, grant: Grant | None, pids: Sequence[int]) -> None:
+        self._grant = grant
+        self._pids = pids
+        self._callers: tuple[ProbedProcess, ...] | None = None
+
+    def open(self, path: str) -> ProbedFile:
+        """The file, with the widest rights that any rule grants."""
+        rights = {rule.uprobes for rule in self._grant.rules} if self._grant else set()
+        if self._grant is None or rights <= {Uprobes.NONE}:
+            raise PermissionRefused("the policy does not allow you probes of files")
+        if Uprobes.ALL in rights:
+            return open_probed(path, self._pids)
+        return self._open_own(path, self._grant.caller)
+
+    def processes(self, event: str, file: ProbedFile) -> tuple[ProbedProcess, ...]:
+        """The processes to which the rule for an event, "system:name", confines it, if any."""
+        grant = self._grant
+        rule = grant.rule_for(event) if grant else None
+        if grant is None or rule is None or rule.uprobes is Uprobes.NONE:
+            raise PermissionRefused(f"the policy does not allow you {printable(event)}")
+        if rule.uprobes is Uprobes.ALL:
+            return ()
+        if self._callers is None:
+            self._callers = self._confined(file, grant.caller)
+        return self._callers
+
+    def _confined(self, file: ProbedFile, caller: Caller) -> tuple[ProbedProcess, ...]:
+        # By another rule it may have been opened with the daemon's rights.
+        if self._open_own(file.path, caller) != file:
+            raise TraceError(f"'{printable(file.path)}' was replaced meanwhile; try again")
+        if file.owner == caller.uid:
+            return ()
+        if not self._pids:
+            raise PermissionRefused(
+                f"'{printable(file.path)}' is not yours: the policy allows you to probe it in "
+                "processes of yours, which -p PID names"
+            )
+        processes = {_process_of(task) for task in self._pids}
+        if len(processes) > _PROCESSES_MAX:
+            raise LimitExceeded(
+                f"'{printable(file.path)}' is not yours, and can be probed in at most "
+                f"{_PROCESSES_MAX} processes at once, not {len(processes)}"
+            )
+        return tuple(_held(pid, caller) for pid in sorted(processes))
+
+    def _open_own(self, path: str, caller: Caller) -> ProbedFile:
+        if not self._pids:
+            return open_probed(path, (), caller)
+        process = _held(_process_of(self._pids[0]), caller)
+        file = open_probed(path, (process.pid,), caller)
+        if process.ended:
+            # Its number, and the root that was looked into, may have been another's.
+            raise NotFound(f"there is no process {process.pid}")
+        return file
+
+
+def _process_of(task: int) -> int:
+    """The process of a thread."""
+    try:
+        return int(_status(task)["Tgid"][0])
+    except (OSError, KeyError):
+        raise NotFound(f"there is no process {task}") from None
+
+
+def _held(pid: int, caller: Caller) -> ProbedProcess:
+    """A process of the caller's, by the rule of ptrace(2); raises PermissionRefused."""
+    try:
+        process = ProbedProcess(pid)
+        status = _status(pid)
+        # task_dump_owner() in fs/proc/base.c: root's where it is not dumpable.
+        owner = os.stat(f"/proc/{pid}/status").st_uid
+        ids = {int(number) for number in status["Uid"]}
+        groups = {int(number) for number in status["Gid"]}
+        ended = process.ended
+    except (OSError, KeyError, ValueError):
+        raise NotFound(f"there is no process {pid}") from None
+    if ended:
+        raise NotFound(f"there is no process {pid}")
+    if (ids, groups, owner) != ({caller.uid}, {caller.gid}, caller.uid):
+        raise PermissionRefused(f"process {pid} is not yours to trace")
+    return process
+
+
+def _status(task: int) -> dict[str, list[str]]:
+    lines = os.fsdecode(Path(f"/proc/{task}/status").read_bytes()).splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
