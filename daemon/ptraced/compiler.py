@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,10 @@ from ptraced.headers import Headers
 _KEPT_OBJECTS = 256
 # LLVM gives back little of what it takes; a fresh worker does.
 _COMPILATIONS_PER_WORKER = 200
+# Seconds of the clock; the most that is compiled at once takes one or two.
+_PATIENCE = 60.0
+_ANSWER_CHARACTERS_MAX = 64 << 20
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 
 class CompileError(Exception):
@@ -77,36 +82,34 @@ class Compiler:
 
     def _ask(self, request: dict[str, object]) -> dict[str, str]:
         worker = self._worker or self._start_worker()
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        try:
-            worker.stdin.write(json.dumps(request) + "\n")
-            worker.stdin.flush()
-            line = worker.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+        with _Watchdog(worker) as watchdog:
+            line = _exchange(worker, json.dumps(request) + "\n")
         self._compilations += 1
+        if watchdog.has_barked:
+            self._end_worker()
+            raise Unavailable(
+                f"error: this takes longer to compile than the {_PATIENCE:.0f} s that are allowed; "
+                "ask for fewer events, or for a shorter filter"
+            )
         if not line.endswith("\n"):
             # Nothing, or the part of an answer that a dying worker got out.
             status = worker.wait()
             self._end_worker()
-            raise Unavailable(
-                f"error: the compile worker ended with status {status}; "
-                "its own message is in the daemon's log"
-            )
+            raise Unavailable(_told_end(status))
         answer: dict[str, str] = json.loads(line)
         return answer
 
     def _start_worker(self) -> subprocess.Popen[str]:
         self._headers = self._find_headers()
-        environment = dict(os.environ, BCC_KERNEL_SOURCE=str(self._headers.path))
+        # Nothing else: what systemd or an administrator told the daemon is none of its business.
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._worker = subprocess.Popen(
             # -P: nothing is imported from the folder that the daemon happens to run in.
             [sys.executable, "-P", "-m", "ptraced.compile_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**environment, "BCC_KERNEL_SOURCE": str(self._headers.path)},
             # A session of its own: Ctrl-C is for the daemon.
             start_new_session=True,
         )
@@ -126,3 +129,48 @@ class Compiler:
             pass
         worker.stdout.close()
         worker.wait()
+
+
+class _Watchdog:
+    """Kills the worker when a compilation takes too long."""
+
+    def __init__(self, worker: subprocess.Popen[str]) -> None:
+        self.has_barked = False
+        self._worker = worker
+        self._timer = threading.Timer(_PATIENCE, self._bark)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Watchdog:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        # It may be about to bark.
+        self._timer.join()
+
+    def _bark(self) -> None:
+        self.has_barked = True
+        self._worker.kill()
+
+
+def _exchange(worker: subprocess.Popen[str], request: str) -> str:
+    """The line that a worker answers, without its end where it dies."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        worker.stdin.write(request)
+        worker.stdin.flush()
+        line = worker.stdout.readline(_ANSWER_CHARACTERS_MAX)
+    except BrokenPipeError:
+        return ""
+    if len(line) == _ANSWER_CHARACTERS_MAX:
+        worker.kill()
+    return line
+
+
+def _told_end(status: int) -> str:
+    reason = f"the compile worker ended with status {status}"
+    if status == -signal.SIGABRT:
+        reason = f"{reason}, as it does when it needs more memory than it may have"
+    return f"error: {reason}; its own message is in the daemon's log"

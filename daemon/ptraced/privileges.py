@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import enum
+import os
 import resource
+from collections.abc import Iterable
 from pathlib import Path
+
+# capset(2), version 3: effective, permitted and inheritable, the lower 32 of each first.
+_CAPABILITY_VERSION = 0x20080522
 
 
 class Capability(enum.IntEnum):
@@ -12,6 +18,7 @@ class Capability(enum.IntEnum):
 
     CAP_DAC_READ_SEARCH = 2
     CAP_IPC_LOCK = 14
+    CAP_SYS_PTRACE = 19
     CAP_SYS_ADMIN = 21
     CAP_SYS_RESOURCE = 24
     CAP_PERFMON = 38
@@ -25,8 +32,8 @@ NEEDED = (Capability.CAP_BPF, Capability.CAP_PERFMON, Capability.CAP_DAC_READ_SE
 _PARTS_OF_SYS_ADMIN = (Capability.CAP_BPF, Capability.CAP_PERFMON)
 
 
-def effective(status: Path = Path("/proc/self/status")) -> int:
-    """The effective capabilities of this process as a bit mask."""
+def effective(status: Path = Path("/proc/thread-self/status")) -> int:
+    """The effective capabilities of this thread as a bit mask."""
     for line in status.read_text().splitlines():
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
@@ -40,6 +47,17 @@ def has(capability: Capability, mask: int | None = None) -> bool:
     if capability in _PARTS_OF_SYS_ADMIN and mask >> Capability.CAP_SYS_ADMIN & 1:
         return True
     return bool(mask >> capability & 1)
+
+
+def keep_capabilities(keep: Iterable[Capability] = ()) -> None:
+    """Give up all capabilities of the calling thread but those of `keep` that it holds."""
+    kept = effective() & sum(1 << capability for capability in keep)
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    if ctypes.CDLL(None, use_errno=True).capset(header, sets):
+        number = ctypes.get_errno()
+        raise OSError(number, f"capabilities cannot be given up: {os.strerror(number)}")
 
 
 def raise_limits() -> None:

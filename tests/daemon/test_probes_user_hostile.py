@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from probed_files import build, find
 
+from ptraced import sandbox
 from ptraced.errors import LimitExceeded, TraceError, Unavailable
 from ptraced.probes import elf_ask, elf_worker
 from ptraced.probes.elf_answer import Argument, Found, FoundSite, Refused, from_json, to_json
@@ -355,7 +356,7 @@ def test_a_worker_that_keeps_its_rights_reads_nothing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library())
 
     with pytest.raises(PermissionError):
-        elf_worker._drop_capabilities()
+        sandbox.give_up_privileges()
 
 
 def test_two_files_are_read_at_a_time(

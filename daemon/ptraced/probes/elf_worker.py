@@ -6,7 +6,6 @@ elf_answer.py to standard output. Time and memory are limited, and it gives its 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -14,6 +13,7 @@ import sys
 import traceback
 from typing import Any, BinaryIO
 
+from ptraced import sandbox
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.probes.dwarf_functions import DebugInformation, Values
 from ptraced.probes.elf_answer import (
@@ -32,8 +32,6 @@ from ptraced.probes.user_places import ARGUMENTS, RETURNED, Place
 
 CPU_SECONDS = 10
 _MEMORY = 1 << 30
-# capset(2), version 3: two sets of 32 capabilities.
-_CAPABILITY_VERSION = 0x20080522
 
 
 def answer(stream: BinaryIO, question: dict[str, Any]) -> dict[str, Any]:
@@ -124,23 +122,14 @@ def _check_returns(image: Image, function: Function) -> None:
 
 
 def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _drop_capabilities() -> None:
-    """Keep none: the file is open, and debug files are readable to all."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    sandbox.limit({resource.RLIMIT_CPU: CPU_SECONDS, resource.RLIMIT_AS: _MEMORY})
+    # No capability is needed: the file is open, and debug files are readable to all.
+    sandbox.give_up_privileges()
 
 
 def main() -> None:
     question = json.load(sys.stdin)
     _limit()
-    _drop_capabilities()
     with os.fdopen(question["fd"], "rb") as stream:
         sys.stdout.write(encoded(answer(stream, question), question["shown"]))
 

@@ -1,7 +1,7 @@
 """The process that finds symbols: records and stacks in, frames out (messages.py).
 
-It reads files that anybody may have made. What it may do is what the daemon may; what it
-may use is bounded. It ends with its standard input, which the daemon holds.
+It reads files that anybody may have made: it may look at processes and files, and change nothing.
+What it may use is bounded. It ends with its standard input, which the daemon holds.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import threading
 from operator import attrgetter
 
+from ptraced import sandbox
+from ptraced.privileges import Capability, keep_capabilities
 from ptraced.symbols.frames import unresolved_stack
-from ptraced.symbols.kernel import kernel_symbols
+from ptraced.symbols.kernel import KernelSymbols, kernel_symbols
 from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, packed
 from ptraced.symbols.resolver import Resolver
 from ptraced.task_records import Lost, TaskRecord, task_records
@@ -20,15 +23,17 @@ from ptraced.task_records import Lost, TaskRecord, task_records
 # Bytes of address space, a multiple of what all caches together take.
 _MEMORY_MAX = 2 << 30
 _READ_BYTES = 1 << 20
+# Files and directories of all users; /proc/PID/maps, by CAP_SYS_PTRACE on older kernels.
+_NEEDED = (Capability.CAP_DAC_READ_SEARCH, Capability.CAP_PERFMON, Capability.CAP_SYS_PTRACE)
 _COMPLAINTS_MAX = 20
 
 
 class Worker:
     """Answers messages; `answers` collects what is to be sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: KernelSymbols) -> None:
         self.answers: list[bytes] = []
-        self._resolver = Resolver(kernel_symbols(), self._note_python)
+        self._resolver = Resolver(kernel, self._note_python)
         self._records: list[TaskRecord] = []
         self._complaints = 0
 
@@ -76,12 +81,12 @@ class Worker:
 def main() -> None:
     # Ctrl-C is for the daemon, whose end is ours.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_MAX, _MEMORY_MAX))
+    symbols = kernel_symbols()
+    _confine(symbols)
     # What a library prints must not get among the answers.
     output = os.dup(1)
     os.dup2(2, 1)
-    worker = Worker()
+    worker = Worker(symbols)
     splitter = Splitter()
     while piece := os.read(0, _READ_BYTES):
         for kind, body in splitter.feed(piece):
@@ -90,6 +95,29 @@ def main() -> None:
                 _send(output, worker.answers)
         worker.finish()
         _send(output, worker.answers)
+
+
+def _confine(symbols: KernelSymbols) -> None:
+    sandbox.limit({resource.RLIMIT_AS: _MEMORY_MAX, resource.RLIMIT_FSIZE: 0})
+    outcome: list[bool] = []
+    # Capabilities belong to threads: one of its own can try without.
+    trial = threading.Thread(target=lambda: outcome.append(_works_without_bpf(symbols)))
+    trial.start()
+    trial.join()
+    sandbox.give_up_privileges(_NEEDED if outcome == [True] else (*_NEEDED, Capability.CAP_BPF))
+
+
+def _works_without_bpf(symbols: KernelSymbols) -> bool:
+    """Whether the names of the kernel's addresses can be had without CAP_BPF, once it is set up.
+
+    True since kernel commit c8644cd0efe7 (5.19).
+    """
+    keep_capabilities(_NEEDED)
+    try:
+        symbols.find(0)
+    except OSError:
+        return False
+    return True
 
 
 def _send(output: int, answers: list[bytes]) -> None:
