@@ -98,6 +98,17 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Where audit lines go: to the systemd journal where there is one, and to a file.
+
+    Without a journal they are among the lines of the log. `file` is None for no file.
+    """
+
+    journal: Annotated[bool, values.flag] = True
+    file: Annotated[Path | None, values.absolute_path] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings, in the sections of the file.
 
@@ -108,6 +119,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     reader: Reader = field(default_factory=Reader)
     log: Log = field(default_factory=Log)
+    audit: Audit = field(default_factory=Audit)
     quota: Quota = builtin.QUOTA
     policy: Policy = builtin.POLICY
 

@@ -18,9 +18,12 @@ from ptraced.config import Log
 
 _logger = logging.getLogger("ptraced")
 
-# Control characters (C0, C1), what Unicode calls line ends, and halves of characters
-# that stand for undecodable bytes: none of them may reach a terminal or split a line.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Control characters (C0, C1), what Unicode calls line ends, what changes the direction of
+# writing, and halves of characters that stand for undecodable bytes: none of them may reach a
+# terminal, split a line, or make it look like another.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _PLAIN = re.compile(r"[\w./:@%+*,\[\]()-]+", re.ASCII)
 # sd-daemon(3)
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

@@ -54,6 +54,8 @@ class SessionPlan:
     modules: list[PlannedModule]
     rings: RingOptions
     warnings: list[str]
+    # Names of the policy's rules that decided, each once.
+    rules: list[str]
 
     @property
     def holding(self) -> Holding:
@@ -98,7 +100,8 @@ def plan_session(
     chosen = list(zip(events, layouts, depths, exposures, strict=True))
     modules = [*_modules(chosen, scope, headers), *_samplings(chosen, scope)]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
-    return SessionPlan(schemas, modules, rings, _warnings(request, events))
+    rules = list(dict.fromkeys(exposure.rule.name for exposure in exposures))
+    return SessionPlan(schemas, modules, rings, _warnings(request, events), rules)
 
 
 def describe(

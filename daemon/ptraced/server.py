@@ -19,6 +19,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ptraced import log
+from ptraced.audit.sinks import open_sinks
+from ptraced.audit.trail import Audit
 from ptraced.compiler import Compiler
 from ptraced.config import Config
 from ptraced.connection_limits import ConnectionLimits
@@ -86,6 +88,8 @@ class Server:
             failed.pop_all()
 
     def _build(self, config: Config) -> None:
+        audit = self._audit = Audit(open_sinks(config.audit))
+        self._undo.callback(audit.close)
         tracefs = Tracefs.find()
         headers = find_headers(config.state_dir())
         compiler = Compiler(lambda: find_headers(config.state_dir()))
@@ -104,7 +108,7 @@ class Server:
         self._undo.callback(hub.close)
         accounts = Accounts(config.quota)
         self._sessions = Sessions(
-            config, tracefs, headers.path, hub, reader, stacks, config.policy, accounts
+            config, tracefs, headers.path, hub, reader, stacks, config.policy, accounts, audit
         )
         socket = config.server.socket
         _make_directory(socket.parent, 0o755)
@@ -116,13 +120,14 @@ class Server:
             config.server.socket_mode,
             config.server.socket_group,
             ConnectionLimits(config.server.connections, config.server.connections_per_user),
+            audit.front_event,
         )
         self._undo.callback(front.stop)
         # The socket is ours now: what lies here is of a daemon that was killed.
         shutil.rmtree(inner, ignore_errors=True)
         _make_directory(inner, 0o700, new=True)
         self._undo.callback(shutil.rmtree, inner, ignore_errors=True)
-        service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer))
+        service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer), audit)
         self._grpc = self._start_grpc(service, config, f"unix:{quote(path)}")
         front.start()
         threading.Thread(target=compiler.warm_up, name="warm-up", daemon=True).start()

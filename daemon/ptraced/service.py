@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import __version__
+from ptraced.audit import kinds
+from ptraced.audit.trail import Audit
 from ptraced.config import Config
 from ptraced.diagnostics import bounded
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
@@ -59,7 +61,9 @@ class Service:
         tracefs: Tracefs,
         sessions: Sessions,
         identify: Callable[[str], Caller],
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._config = config
         self._tracefs = tracefs
         self._sessions = sessions
@@ -70,7 +74,7 @@ class Service:
         handlers = {
             "GetServerInfo": _unary(self.get_server_info, pb.GetServerInfoRequest),
             "ListEvents": _unary(self.list_events, pb.ListEventsRequest),
-            "DescribeEvents": _unary(self.describe_events, pb.DescribeEventsRequest),
+            "DescribeEvents": _unary(self.describe_events, pb.DescribeEventsRequest, self._denied),
             "ListSessions": _unary(self.list_sessions, pb.ListSessionsRequest),
             "StopSession": _unary(self.stop_session, pb.StopSessionRequest),
             "KillSession": _unary(self.kill_session, pb.KillSessionRequest),
@@ -160,6 +164,7 @@ class Service:
         try:
             session, started = self._sessions.open(request, self._identify(context.peer()))
         except TraceError as error:
+            self._denied(request, context, error)
             _abort(context, error)
         except Exception as error:
             _abort_at_fault(context, error)
@@ -173,9 +178,22 @@ class Service:
         finally:
             self._sessions.close(session)
 
+    def _denied(self, request: Message, context: CallContext, error: TraceError) -> None:
+        """Audit what the policy or a limit denied; mistakes are the caller's own affair."""
+        if isinstance(error, PermissionRefused | LimitExceeded):
+            self._audit.record(
+                kinds.DENIED,
+                self._identify(context.peer()),
+                call=request.DESCRIPTOR.name.removesuffix("Request"),
+                selectors=list(getattr(request, "selectors", ())),
+                reason=str(error),
+            )
+
 
 def _unary(
-    call: Callable[[Request, CallContext], Message], request: type[Request]
+    call: Callable[[Request, CallContext], Message],
+    request: type[Request],
+    denied: Callable[[Message, CallContext, TraceError], None] = lambda *_: None,
 ) -> grpc.RpcMethodHandler:
     """A call whose TraceErrors become gRPC statuses with the same text."""
 
@@ -183,6 +201,7 @@ def _unary(
         try:
             return call(request, context)
         except TraceError as error:
+            denied(request, context, error)
             _abort(context, error)
         except Exception as error:
             _abort_at_fault(context, error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,6 +26,22 @@ from ptraced.stacks import StackTable
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
 MESSAGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a session has carried: events and bytes put into its stream, and losses by stage.
+
+    `end` is how it ended, "client gone" where nobody ended it.
+    """
+
+    events: int
+    bytes: int
+    lost: Counter[pb.LossStage]
+    queued_bytes: int
+    seconds: float
+    end: str
+    end_text: str
 
 
 @dataclass(slots=True)
@@ -53,6 +70,8 @@ class Session:
         self.schemas = schemas
         self.caller = caller
         self.start_realtime = time.time_ns()
+        # CLOCK_MONOTONIC, ns.
+        self.start = time.monotonic_ns()
         # Breaks the call off, whether its client reads or not.
         self.cut: Callable[[], object] = self.cancel
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
@@ -67,6 +86,8 @@ class Session:
         self._cancelled = False
         self._delivered = dict.fromkeys((schema.id for schema in schemas), 0)
         self._lost = dict.fromkeys(self._delivered, 0)
+        self._lost_by_stage: Counter[pb.LossStage] = Counter()
+        self._row_bytes = 0
 
     def offer(self, schema_id: int, cpu: int, rows: Rows) -> None:
         """Queue rows, or drop and count them where the queue is full."""
@@ -75,6 +96,7 @@ class Session:
                 return
             if self._data.put(QueuedBatch(schema_id, cpu, rows, self._latest_mark)):
                 self._delivered[schema_id] += rows.count
+                self._row_bytes += len(rows.data)
             else:
                 between = rows.first_time, rows.last_time
                 self._lose(schema_id, cpu, rows.count, pb.LOSS_STAGE_QUEUE, between)
@@ -104,6 +126,7 @@ class Session:
         known.count += count
         known.start = min(known.start, start)
         known.end = max(known.end, end)
+        self._lost_by_stage[stage] += count
         if stage != pb.LOSS_STAGE_SKIPPED:
             self._lost[schema_id] += count
 
@@ -137,6 +160,7 @@ class Session:
             for batch in self._data.waiting:
                 count = batch.rows.count
                 self._delivered[batch.schema_id] -= count
+                self._row_bytes -= len(batch.rows.data)
                 between = batch.rows.first_time, batch.rows.last_time
                 self._lose(batch.schema_id, batch.cpu, count, pb.LOSS_STAGE_QUEUE, between)
             self._data.clear()
@@ -257,11 +281,35 @@ class Session:
                 queued_bytes=self._data.bytes,
             )
 
+    def usage(self) -> Usage:
+        """What the session has carried so far."""
+        with self._changed:
+            end = self._end
+            return Usage(
+                events=sum(self._delivered.values()),
+                bytes=self._row_bytes,
+                lost=Counter(self._lost_by_stage),
+                queued_bytes=self._data.bytes,
+                seconds=(time.monotonic_ns() - self.start) / 1e9,
+                end="client gone" if end is None else _reason_name(end.reason),
+                end_text="" if end is None else end.text,
+            )
+
     def _totals(self) -> list[pb.EventTotals]:
         return [
             pb.EventTotals(schema_id=schema_id, delivered=count, lost=self._lost[schema_id])
             for schema_id, count in self._delivered.items()
         ]
+
+
+def stage_name(stage: pb.LossStage) -> str:
+    """LOSS_STAGE_KERNEL_BUFFER: "kernel_buffer"."""
+    return pb.LossStage.Name(stage).removeprefix("LOSS_STAGE_").lower()
+
+
+def _reason_name(reason: pb.EndReason) -> str:
+    """END_REASON_TARGETS_GONE: "targets gone"."""
+    return pb.EndReason.Name(reason).removeprefix("END_REASON_").lower().replace("_", " ")
 
 
 def _joined(fragments: Iterable[bytes]) -> Iterator[bytes]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import log
+from ptraced.audit import kinds
+from ptraced.audit.trail import Audit
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound
 from ptraced.hub import Hub
@@ -19,7 +21,7 @@ from ptraced.planner import SessionPlan, plan_session
 from ptraced.policy.grant import Grant, Policy, Quota
 from ptraced.quotas.accounts import Account, Accounts
 from ptraced.reader import AnySource, Reader
-from ptraced.session import Session
+from ptraced.session import Session, Usage, stage_name
 from ptraced.source import now
 from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
@@ -52,7 +54,9 @@ class Sessions:
         stacks: StackTable,
         policy: Policy,
         accounts: Accounts,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._config = config
         self._accounts = accounts
         self._policy = policy
@@ -114,12 +118,8 @@ class Sessions:
             self._finish(session, pb.END_REASON_SHUTDOWN, _SHUTDOWN)
         for text in plan.warnings:
             session.warn(text)
-        log.event(
-            "session opened",
-            session=session.id,
-            uid=caller.uid,
-            label=request.label,
-            events=len(plan.schemas),
+        self._audit.record(
+            kinds.SESSION_START, caller, session=session.id, **_asked(request), rules=plan.rules
         )
         return session, self._started(session)
 
@@ -162,9 +162,8 @@ class Sessions:
 
     def stop(self, session_id: str, caller: Caller) -> None:
         """Deliver what a session's buffers hold, then end its stream."""
-        with self._lock:
-            opened = self._open.get(session_id)
-        if opened is None or opened.session.ended or not self._may_see(caller, opened.session):
+        opened = self._find(session_id, caller)
+        if opened.session.ended:
             raise _no_session(session_id)
         self._finish(opened.session, pb.END_REASON_STOPPED)
 
@@ -173,17 +172,36 @@ class Sessions:
 
         Raises NotFound for sessions that the caller may not see as for those that are not there.
         """
+        opened = self._find(session_id, caller)
         with self._lock:
-            opened = self._open.get(session_id)
-            if opened is None or opened.killed or not self._may_see(caller, opened.session):
+            if opened.killed:
                 raise _no_session(session_id)
             opened.killed = True
         session = opened.session
+        self._audit.record(
+            kinds.KILL,
+            caller,
+            session=session.id,
+            of_uid=session.caller.uid,
+            of_user=session.caller.user,
+        )
         by = caller.user or f"uid {caller.uid}"
         self._finish(session, pb.END_REASON_KILLED, f"killed by {by}", at_once=True)
         timer = threading.Timer(_KILL_PATIENCE, session.cut)
         timer.daemon = True
         timer.start()
+
+    def _find(self, session_id: str, caller: Caller) -> _Open:
+        with self._lock:
+            opened = self._open.get(session_id)
+        if opened is None:
+            raise _no_session(session_id)
+        if not self._may_see(caller, opened.session):
+            # The caller is told what is true of a session that is not there.
+            reason = f"session of uid {opened.session.caller.uid}"
+            self._audit.record(kinds.DENIED, caller, session=session_id, reason=reason)
+            raise _no_session(session_id)
+        return opened
 
     def _finish(
         self, session: Session, reason: pb.EndReason, text: str = "", *, at_once: bool = False
@@ -211,12 +229,8 @@ class Sessions:
             return
         self._detach(opened)
         opened.account.close()
-        totals = session.info().totals
-        log.event(
-            "session closed",
-            session=session.id,
-            delivered=sum(total.delivered for total in totals),
-            lost=sum(total.lost for total in totals),
+        self._audit.record(
+            kinds.SESSION_STOP, session.caller, session=session.id, **_told(session.usage())
         )
 
     def list(self, caller: Caller) -> list[Session]:
@@ -239,6 +253,32 @@ class Sessions:
             sessions = [opened.session for opened in self._open.values()]
         for session in sessions:
             self._finish(session, pb.END_REASON_SHUTDOWN, _SHUTDOWN)
+
+
+def _asked(request: pb.TraceRequest) -> dict[str, object]:
+    """What an audit line has of a request: what is not the default."""
+    scope = request.scope
+    facts = {
+        "label": request.label,
+        "selectors": list(request.selectors),
+        "pids": list(scope.pids),
+        "tids": list(scope.tids),
+        "cgroups": list(scope.cgroups),
+        "cpus": scope.cpus,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _told(usage: Usage) -> dict[str, object]:
+    """What an audit line has of a session that is over."""
+    return {
+        "reason": usage.end,
+        **({"text": usage.end_text} if usage.end_text else {}),
+        "seconds": round(usage.seconds, 3),
+        "delivered": usage.events,
+        "bytes": usage.bytes,
+        **{f"lost_{stage_name(stage)}": count for stage, count in usage.lost.items() if count},
+    }
 
 
 def _no_session(session_id: str) -> NotFound:
