@@ -1,7 +1,7 @@
 """Whether a user may read or search a file: what the kernel would say, asked without being it.
 
 The daemon may read everything, and cannot become another user. The rule is that of acl(5), as
-posix_acl_permission() in the kernel's fs/posix_acl.c has it.
+acl_permission_check() in fs/namei.c and posix_acl_permission() in fs/posix_acl.c have it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def may(caller: Caller, handle: int, wanted: int) -> bool:
     `handle` may be of O_PATH. Privileges are left out: root is a user like others.
     """
     status = os.fstat(handle)
-    entries = _access_list(handle) or [
+    # With an empty mask, which is the mode's group part then, the kernel does not look at a list.
+    entries = (_access_list(handle) if status.st_mode & 0o070 else []) or [
         (_USER_OBJ, status.st_mode >> 6 & 7, 0),
         (_GROUP_OBJ, status.st_mode >> 3 & 7, 0),
         (_OTHER, status.st_mode & 7, 0),

@@ -73,6 +73,8 @@ class Walk:
         links = 0
         while pending:
             name = pending.pop()
+            if not name:
+                continue
             self._check_may_search()
             if name in (".", ".."):
                 self._leave(name)
@@ -147,10 +149,11 @@ class Walk:
 
 
 def _components(path: str) -> list[str]:
-    """The names of a path, the first one last; what ends in a slash is a directory."""
+    """The names of a path, the first one last; before them "" where it ends in a slash."""
     names = [name for name in path.split("/") if name]
     if path.endswith("/"):
-        names.append(".")
+        # What is before it has to be a directory, even if that may not be searched.
+        names.append("")
     return names[::-1]
 
 
