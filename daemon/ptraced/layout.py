@@ -6,6 +6,7 @@ naturally aligned for the BPF program that fills it, and packed for the reader.
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -28,6 +29,38 @@ _LOCATOR_BYTES = 8
 UNKNOWN_COLUMNS = frozenset(("common_flags", "common_preempt_count"))
 
 
+class Blank(enum.Enum):
+    """What of a column is left out: it reads as 0 or empty then."""
+
+    NOTHING = "nothing"
+    # Numbers in the upper half, where the kernel has its addresses on all 64-bit machines that
+    # we run on (Documentation/arch/x86/x86_64/mm.rst, Documentation/arch/arm64/memory.rst).
+    KERNEL_ADDRESSES = "kernel addresses"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Blanks:
+    """The fields of an event that are blank, or have no addresses of the kernel."""
+
+    all: frozenset[str] = frozenset()
+    kernel_addresses: frozenset[str] = frozenset()
+
+    def of(self, name: str) -> Blank:
+        """What is left out of a field."""
+        if name in self.all:
+            return Blank.ALL
+        return Blank.KERNEL_ADDRESSES if name in self.kernel_addresses else Blank.NOTHING
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Fields of which anything is left out."""
+        return self.all | self.kernel_addresses
+
+
+NO_BLANKS = Blanks()
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a row; offset and size in bytes. `field` is None for common columns."""
@@ -38,6 +71,7 @@ class Column:
     alignment: int
     field: FormatField | None
     offset: int = 0
+    blank: Blank = Blank.NOTHING
 
     @property
     def dynamic(self) -> bool:
@@ -77,7 +111,12 @@ _COMMON = {
 _STACK = Column("_callchain", pb.FIELD_KIND_STACK, 4, 4, None)
 
 
-def lay_out(format: EventFormat, wanted: Collection[str] | None, stack: bool = False) -> RowLayout:
+def lay_out(
+    format: EventFormat,
+    wanted: Collection[str] | None,
+    stack: bool = False,
+    blanks: Blanks = NO_BLANKS,
+) -> RowLayout:
     """The row with the wanted columns, or with all of them where `wanted` is None.
 
     `stack` says that the event has stacks. Raises TraceError for a name that it does not have.
@@ -94,7 +133,9 @@ def lay_out(format: EventFormat, wanted: Collection[str] | None, stack: bool = F
     placed = [_TIME]
     end = _TIME.size
     for column in sorted(columns.values(), key=lambda column: -column.alignment):
-        placed.append(replace(column, offset=end))
+        # What every event has speaks of the task that hit it: no field's name blanks that.
+        blank = blanks.of(column.name) if column.field else Blank.NOTHING
+        placed.append(replace(column, offset=end, blank=blank))
         end += column.size
     return RowLayout(tuple(placed), end, any(column.dynamic for column in placed))
 

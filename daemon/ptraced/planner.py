@@ -10,7 +10,7 @@ from pathlib import Path
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
-from ptraced.layout import UNKNOWN_COLUMNS, RowLayout, lay_out
+from ptraced.layout import NO_BLANKS, UNKNOWN_COLUMNS, Blanks, RowLayout, lay_out
 from ptraced.origin import Probe, Sampled
 from ptraced.policy.exposure import Exposure, expose
 from ptraced.policy.grant import Grant
@@ -90,7 +90,7 @@ def plan_session(
     _check_wake_ups(request, events)
     frames = grant.quota.narrowest(config.quota).stack_depth
     depths = [_stack_depth(request.stacks, event, frames) for event in events]
-    layouts = _layouts(events, depths, request.projections)
+    layouts = _layouts(events, depths, exposures, request.projections)
     schemas = [
         event_schema(number, event, layout, request.print_formats, depth is not None)
         for number, (event, layout, depth) in enumerate(
@@ -182,6 +182,7 @@ def _ring_options(request: pb.TraceRequest, config: Config, stacks: bool) -> Rin
 def _layouts(
     events: Sequence[SelectedEvent],
     depths: Sequence[StackDepth | None],
+    exposures: Sequence[Exposure],
     projections: Sequence[pb.Projection],
 ) -> list[RowLayout]:
     wanted = {
@@ -189,8 +190,8 @@ def _layouts(
         for projection in projections
     }
     return [
-        _layout(event, wanted.get(_name(event)), depth is not None)
-        for event, depth in zip(events, depths, strict=True)
+        _layout(event, wanted.get(_name(event)), depth is not None, exposure.blanks)
+        for event, depth, exposure in zip(events, depths, exposures, strict=True)
     ]
 
 
@@ -200,9 +201,14 @@ def _name(event: SelectedEvent) -> str:
     return f"{event.format.system}:{name}" if event.format.system else name
 
 
-def _layout(event: SelectedEvent, wanted: Collection[str] | None, stack: bool) -> RowLayout:
+def _layout(
+    event: SelectedEvent,
+    wanted: Collection[str] | None,
+    stack: bool,
+    blanks: Blanks = NO_BLANKS,
+) -> RowLayout:
     make = lay_out_sample if isinstance(event.origin, Sampled) else lay_out
-    return make(event.format, wanted, stack)
+    return make(event.format, wanted, stack, blanks)
 
 
 _Chosen = tuple[SelectedEvent, RowLayout, StackDepth | None, Exposure]

@@ -17,7 +17,7 @@ from ptraced import filter_c
 from ptraced.bpf_maps import Map
 from ptraced.errors import Unavailable
 from ptraced.filter import Filter
-from ptraced.layout import TAG_BYTES, Column, RowLayout
+from ptraced.layout import TAG_BYTES, Blank, Column, RowLayout
 from ptraced.origin import Origin, Probe, Site, Tracepoint
 from ptraced.own_scope import own_holes
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
@@ -33,6 +33,8 @@ _DYNAMIC_MAX = 8191
 # Rows of different events are padded to one size in their shared ring up to this
 # many bytes: splitting equal rows is a hundred times cheaper than walking.
 _PADDED_MAX = 128
+# MAX_ERRNO in include/linux/err.h.
+_ERROR_MAX = 4095
 # Longer arrays are copied by one helper call instead of loads.
 _LOADS_MAX = 8
 
@@ -128,7 +130,12 @@ class ModulePlan:
                 event.origin,
                 event.filter.canonical if event.filter else "",
                 tuple(
-                    (column.name, column.kind, column.field.pointed if column.field else 0)
+                    (
+                        column.name,
+                        column.kind,
+                        column.field.pointed if column.field else 0,
+                        column.blank,
+                    )
                     for column in event.layout.columns
                 ),
                 event.stack,
@@ -301,9 +308,22 @@ def _copy(column: Column, base: int, row_size: int) -> str:
     field = column.field
     if field is None:
         return _COMMON_COPIES[column.name].format(at=at)
+    if column.blank is Blank.ALL:
+        return _leave_out(column, base, at)
     if column.dynamic:
         return _copy_dynamic(field, base, at, row_size)
-    return _copy_fixed(field, column.alignment, at)
+    copy = _copy_fixed(field, column.alignment, at)
+    if column.blank is Blank.KERNEL_ADDRESSES:
+        # Negative error numbers are none.
+        copy += f" if (*(s64 *)(row + {at}) < {-_ERROR_MAX}) *(u64 *)(row + {at}) = 0;"
+    return copy
+
+
+def _leave_out(column: Column, base: int, at: int) -> str:
+    """Zeros, or data of no length: the record is not read."""
+    if column.dynamic:
+        return f"*(u32 *)(row + {at}) = end - {base}; *(u32 *)(row + {at + 4}) = 0;"
+    return f"__builtin_memset(row + {at}, 0, {column.size});"
 
 
 def _copy_dynamic(field: FormatField, base: int, at: int, row_size: int) -> str:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import printfmt
-from ptraced.layout import RowLayout
+from ptraced.layout import Blank, RowLayout
 from ptraced.origin import Probe, Sampled, Tracepoint
 from ptraced.sampling.schema import ON_REQUEST, sample_info
 from ptraced.selector import SelectedEvent
@@ -24,7 +24,7 @@ def event_schema(
 ) -> pb.EventSchema:
     """The schema of an event whose rows have `layout`; `stack` says whether it has stacks."""
     format = event.format
-    parsed = _parsed_print_format(format)
+    parsed = parsed_print_format(format)
     named = printfmt.named_values(parsed) if parsed is not None else {}
     schema = pb.EventSchema(
         id=schema_id,
@@ -33,7 +33,14 @@ def event_schema(
         alias=event.alias,
         common_type=format.id,
         fields=[
-            pb.Field(name=column.name, kind=column.kind, offset=column.offset, size=column.size)
+            pb.Field(
+                name=column.name,
+                kind=column.kind,
+                offset=column.offset,
+                size=column.size,
+                blank=column.blank is Blank.ALL,
+                no_kernel_addresses=column.blank is Blank.KERNEL_ADDRESSES,
+            )
             for column in layout.columns
         ],
         row_size=layout.row_size,
@@ -54,7 +61,8 @@ def event_schema(
 
 
 @lru_cache(maxsize=4096)
-def _parsed_print_format(format: EventFormat) -> pb.PrintFormat | None:
+def parsed_print_format(format: EventFormat) -> pb.PrintFormat | None:
+    """The print format of an event; None for one that only the kernel can evaluate."""
     return printfmt.parse(format.print_fmt, [field.name for field in format.fields])
 
 

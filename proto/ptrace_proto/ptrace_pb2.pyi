@@ -288,16 +288,20 @@ class SampleInfo(_message.Message):
     def __init__(self, counter: _Optional[str] = ..., read_format: _Optional[int] = ..., regs_user: _Optional[_Iterable[str]] = ..., regs_intr: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Field(_message.Message):
-    __slots__ = ("name", "kind", "offset", "size")
+    __slots__ = ("name", "kind", "offset", "size", "blank", "no_kernel_addresses")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    BLANK_FIELD_NUMBER: _ClassVar[int]
+    NO_KERNEL_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: FieldKind
     offset: int
     size: int
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[FieldKind, str]] = ..., offset: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
+    blank: bool
+    no_kernel_addresses: bool
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[FieldKind, str]] = ..., offset: _Optional[int] = ..., size: _Optional[int] = ..., blank: _Optional[bool] = ..., no_kernel_addresses: _Optional[bool] = ...) -> None: ...
 
 class FieldInfo(_message.Message):
     __slots__ = ("name", "type", "kind", "size", "element_size", "element_signed", "named_values", "on_request")

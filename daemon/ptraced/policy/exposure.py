@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ptraced.errors import PermissionRefused
+from ptraced.layout import NO_BLANKS, Blanks
+from ptraced.origin import Sampled
+from ptraced.policy import events
+from ptraced.policy.addresses import address_blanks, is_kernel_breakpoint, shows_addresses
 from ptraced.policy.grant import Grant, Rule, Tasks
+from ptraced.policy.proc_view import shows_others
+from ptraced.sampling import counters
 from ptraced.selector import SelectedEvent
+
+# Types of perf events whose names mean the same everywhere.
+_NAMED = (counters.SOFTWARE, counters.HARDWARE, counters.HW_CACHE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +23,12 @@ class Exposure:
     """How an event is shown.
 
     `rule` decided so. `owner` is the uid whose tasks alone count, None for all tasks. Columns
-    that are `blanked` are in the rows, and empty there. `addresses` of the kernel are shown.
+    that are `blanks` are in the rows, and empty there. `addresses` of the kernel are shown.
     """
 
     rule: Rule
     owner: int | None = None
-    blanked: frozenset[str] = frozenset()
+    blanks: Blanks = NO_BLANKS
     addresses: bool = True
 
 
@@ -28,6 +37,37 @@ def expose(event: SelectedEvent, grant: Grant) -> Exposure:
     rule = grant.rule_for(event.name)
     if rule is None:
         raise PermissionRefused(f"error: the policy does not allow you {event.name}")
+    addresses = rule.kernel_addresses or shows_addresses(grant.caller)
+    entry = events.find(_name(event))
+    blanks = NO_BLANKS if addresses else address_blanks(event)
+    if entry is not None and not addresses:
+        blanks = Blanks(blanks.all | entry.addresses, blanks.kernel_addresses)
+    if not addresses and is_kernel_breakpoint(event):
+        raise PermissionRefused(
+            f"error: {event.name} is an address of the kernel, which the policy does not show you"
+        )
     if rule.tasks is Tasks.ALL:
-        return Exposure(rule)
-    return Exposure(rule, owner=grant.caller.uid, addresses=rule.kernel_addresses)
+        return Exposure(rule, None, blanks, addresses)
+    if entry is None or entry.denied:
+        raise PermissionRefused(
+            f"error: {event.name} may tell of others' tasks, and the policy allows you your own"
+        )
+    names = [field.name for field in event.format.fields]
+    hidden = entry.blank(names, shows_others(grant.caller))
+    if isinstance(event.origin, Sampled) and not event.origin.frequency:
+        # The period that was asked for.
+        hidden -= {"period"}
+    return Exposure(
+        rule, grant.caller.uid, Blanks(blanks.all | hidden, blanks.kernel_addresses), addresses
+    )
+
+
+def _name(event: SelectedEvent) -> str:
+    """What the table calls an event: of those that sample, whatever their alias, the counter.
+
+    Empty for events of a PMU: what they count depends on their terms.
+    """
+    origin = event.origin
+    if not isinstance(origin, Sampled):
+        return event.name
+    return origin.counter if origin.type in _NAMED else ""

@@ -11,6 +11,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.layout import Column
 from ptraced.rows import Rows
 from ptraced.sampling.layout import SampleFormat
+from ptraced.sampling.masking import UPPER_HALF
 from ptraced.sampling.members import DYNAMIC
 from ptraced.sampling.shape import Shape
 
@@ -42,16 +43,24 @@ class EqualSamples:
         for name, value in self._lengths().items():
             made[name] = value
         for column in self._columns:
-            if column.kind in DYNAMIC:
-                made[_data_of(column)] = records[column.name]
-            elif column.name == "_comm":
-                made["_comm"] = self._names(records["_tid"])
-            elif column.name in self._format.constants:
-                made[column.name] = self._format.constants[column.name]
-            else:
-                made[column.name] = records[column.name]
+            name = _data_of(column) if column.kind in DYNAMIC else column.name
+            made[name] = self._values(column, records)
         first, last = int(made["_time"][0]), int(made["_time"][-1])
         return Rows(0, len(made), made.tobytes(), first, last)
+
+    def _values(self, column: Column, records: npt.NDArray[np.void]) -> npt.ArrayLike:
+        """What a column has in each row."""
+        constant = self._format.constants.get(column.name)
+        if isinstance(constant, bytes):
+            return np.frombuffer(constant, "u1")
+        if constant is not None:
+            return constant
+        if column.name == "_comm":
+            return self._names(records["_tid"])
+        values = records[column.name]
+        if column.name in self._format.masked:
+            return np.where(values >= np.uint64(UPPER_HALF), np.uint64(0), values)
+        return values
 
     def _lengths(self) -> dict[str, int]:
         """The parts of a row that tell where its dynamic data lies."""
@@ -59,7 +68,7 @@ class EqualSamples:
         end = self._format.layout.row_size
         for column in self._columns:
             if column.kind in DYNAMIC:
-                size = self._format.shape.read_bytes
+                size = _data_bytes(self._format, column)
                 lengths |= {_offset_of(column): end, _length_of(column): size}
                 end += size
         return lengths | {"length": end} if lengths else {}
@@ -100,14 +109,23 @@ def _row_type(format: SampleFormat) -> np.dtype[np.void]:
         place = start + column.offset
         if column.kind in DYNAMIC:
             names += [_offset_of(column), _length_of(column), _data_of(column)]
-            formats += ["<u4", "<u4", f"V{format.shape.read_bytes}"]
+            size = _data_bytes(format, column)
+            # Bytes of a constant one by one: NumPy has no elements of no bytes.
+            data = f"({size},)u1" if column.name in format.constants else f"V{size}"
+            formats += ["<u4", "<u4", data]
             offsets += [place, place + 4, end]
-            end += format.shape.read_bytes
+            end += size
         else:
             names.append(column.name)
             formats.append(_numpy_code(column))
             offsets.append(place)
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
+
+
+def _data_bytes(format: SampleFormat, column: Column) -> int:
+    """Bytes of a column's dynamic data, of which all rows have as many."""
+    constant = format.constants.get(column.name)
+    return len(constant) if isinstance(constant, bytes) else format.shape.read_bytes
 
 
 def _numpy_code(column: Column) -> str:

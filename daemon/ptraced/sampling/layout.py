@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest
 from ptraced.errors import TraceError
-from ptraced.layout import Column, RowLayout
+from ptraced.layout import NO_BLANKS, Blank, Blanks, Column, RowLayout
 from ptraced.sampling.members import BY_NAME, CALLCHAIN_COLUMN, DYNAMIC, MEMBERS
 from ptraced.sampling.shape import Shape
 from ptraced.tracefs import EventFormat
@@ -27,19 +27,30 @@ _COMMON = (
 class SampleFormat:
     """How samples become rows.
 
-    `constants` are values of columns that the kernel was not asked for, `depth` the frames that
-    are kept of a stack's kernel's and user's part, `comm_of` gives a thread's name.
+    `constants` are values of columns that the kernel was not asked for, bytes of those with
+    dynamic data; `depth` the frames that are kept of a stack's kernel's and user's part, `comm_of`
+    gives a thread's name.
     """
 
     shape: Shape
     layout: RowLayout
-    constants: dict[str, int] = field(default_factory=dict)
+    constants: dict[str, int | bytes] = field(default_factory=dict)
     depth: tuple[int, int] = (127, 127)
     comm_of: Callable[[int], bytes] = lambda tid: b""
 
+    @property
+    def masked(self) -> frozenset[str]:
+        """Columns that have no addresses of the kernel."""
+        return frozenset(
+            column.name for column in self.layout.columns if column.blank is Blank.KERNEL_ADDRESSES
+        )
+
 
 def lay_out_sample(
-    format: EventFormat, wanted: Collection[str] | None, stack: bool = False
+    format: EventFormat,
+    wanted: Collection[str] | None,
+    stack: bool = False,
+    blanks: Blanks = NO_BLANKS,
 ) -> RowLayout:
     """The row with the wanted columns, or where `wanted` is None with those that samples have
     unless asked otherwise.
@@ -62,7 +73,13 @@ def lay_out_sample(
         # Events of one name have one list, and not all of them need to have stacks.
         wanted = [name for name in wanted if stack or name != _STACK.name]
         names = _columns_of(format, wanted, columns)
-    return _placed([column for name, column in columns.items() if name in names])
+    return _placed(
+        [
+            replace(column, blank=blanks.of(name) if name in BY_NAME else column.blank)
+            for name, column in columns.items()
+            if name in names
+        ]
+    )
 
 
 def _default_names() -> set[str]:

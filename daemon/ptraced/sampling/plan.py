@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.filter import Filter
-from ptraced.layout import RowLayout
+from ptraced.layout import Blank, Column, RowLayout
 from ptraced.origin import Sampled
 from ptraced.program import StackDepth
 from ptraced.sampling import members as m
 from ptraced.sampling.attr import counts_lost
-from ptraced.sampling.registers import host_registers
+from ptraced.sampling.registers import NO_REGISTERS, host_registers
 from ptraced.sampling.selector import SampledOptions
 from ptraced.sampling.shape import (
     FORMAT_ID,
@@ -64,21 +64,40 @@ class SamplingPlan:
         return "_comm" in self.columns
 
     @property
-    def constants(self) -> dict[str, int]:
+    def constants(self) -> dict[str, int | bytes]:
         """Columns that are the same in all rows.
 
         A software event that is asked for the period of each sample makes one of every
-        occurrence, whatever its period (perf_swevent_event() in kernel/events/core.c).
+        occurrence, whatever its period (perf_swevent_event() in kernel/events/core.c). What is
+        blank is not asked for either.
         """
-        return {} if self.origin.frequency else {"period": self.origin.period}
+        blank: dict[str, int | bytes] = {
+            column.name: self._empty(column)
+            for column in self.layout.columns
+            if column.blank is Blank.ALL
+        }
+        return ({} if self.origin.frequency else {"period": self.origin.period}) | blank
+
+    @property
+    def _asked(self) -> frozenset[str]:
+        """Columns that the kernel is asked for."""
+        return self.columns - self.constants.keys()
+
+    def _empty(self, column: Column) -> int | bytes:
+        if column.kind == pb.FIELD_KIND_READ:
+            # As clients take it apart: all of its numbers are 0.
+            return bytes(Shape(m.READ, read_format()).read_bytes)
+        if column.kind == pb.FIELD_KIND_REGS:
+            return NO_REGISTERS
+        return b"" if column.kind in m.DYNAMIC else 0
 
     @property
     def shape(self) -> Shape:
         """How the kernel is asked to lay out samples."""
-        columns = self.columns
+        columns = self._asked
         sample_type = m.TIME
         for member in m.MEMBERS:
-            if (member.column or member.name) in columns - self.constants.keys():
+            if (member.column or member.name) in columns:
                 sample_type |= member.bit
         if sample_type & m.WEIGHT_STRUCT:
             sample_type &= ~m.WEIGHT
@@ -93,7 +112,7 @@ class SamplingPlan:
     @property
     def group(self) -> tuple[Sampled, ...]:
         """What is counted along, where rows have it."""
-        return self.origin.group if "read" in self.columns else ()
+        return self.origin.group if "read" in self._asked else ()
 
     @property
     def key(self) -> Hashable:
@@ -101,7 +120,7 @@ class SamplingPlan:
         return (
             self.origin,
             self.filter.canonical if self.filter else "",
-            tuple((column.name, column.kind) for column in self.layout.columns),
+            tuple((column.name, column.kind, column.blank) for column in self.layout.columns),
             self.stack if self.layout.stack is not None else None,
             self.scope,
         )

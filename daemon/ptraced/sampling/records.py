@@ -19,6 +19,7 @@ from ptraced.rows import Rows
 from ptraced.sampling.callchain import split_chain
 from ptraced.sampling.equal import CODES, EqualSamples
 from ptraced.sampling.layout import SampleFormat
+from ptraced.sampling.masking import masked
 from ptraced.sampling.members import CALLCHAIN_COLUMN, DYNAMIC
 from ptraced.sampling.shape import MalformedSampleError, Parser
 from ptraced.stacks import Stack
@@ -68,6 +69,7 @@ class SampleRows:
         self._parser = Parser(format.shape)
         self._equal = EqualSamples(format) if format.shape.is_fixed() else None
         self._columns = format.layout.columns
+        self._masked = format.masked
         codes = ("II" if c.kind in DYNAMIC else CODES[c.kind][c.size] for c in self._columns)
         self._head = struct.Struct(f"<{''.join(codes)}")
         # Of rows that are made of numbers alone.
@@ -132,6 +134,8 @@ class SampleRows:
     def _add(self, body: memoryview, batch: _Batch, known: dict[tuple[int, bytes], int]) -> None:
         values = self._parser.parse(body)
         values.update(self._format.constants)
+        for name in self._masked:
+            values[name] = masked(values[name])
         time = values["_time"]
         assert isinstance(time, int)
         number = 0

@@ -9,6 +9,10 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
+# What a sample without registers has: PERF_SAMPLE_REGS_ABI_NONE.
+NO_REGISTERS = bytes(8)
+# Of the place that was hit.
+_PLACES = ("ip", "pc")
 _X86 = ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip", "flags", "cs", "ss")
 # Numbers 12 to 15 are ds, es, fs and gs, which samples of 64-bit kernels do not have.
 _X86_UPPER = {f"r{number}": number + 8 for number in range(8, 16)}
@@ -20,6 +24,11 @@ class Registers:
 
     names: tuple[str, ...]
     mask: int
+
+    @property
+    def place(self) -> int | None:
+        """Where the register of the place that was hit stands among the others."""
+        return next((self.names.index(name) for name in _PLACES if name in self.names), None)
 
 
 def _registers(numbers: dict[str, int]) -> Registers:
