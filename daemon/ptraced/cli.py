@@ -18,6 +18,7 @@ from ptraced.config import Config, load_config
 from ptraced.errors import TraceError
 from ptraced.policy import builtin
 from ptraced.policy.grant import Policy
+from ptraced.service_manager import ServiceManager
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,6 +95,7 @@ def _mode(text: str) -> int:
 def _serve(config: Config, embedded: bool) -> None:
     from ptraced.server import Server
 
+    manager = ServiceManager()
     privileges.raise_limits()
     with ExitStack() as resources:
         if embedded:
@@ -107,7 +109,8 @@ def _serve(config: Config, embedded: bool) -> None:
         resources.callback(server.stop)
         if embedded:
             print("ready", flush=True)
-        _wait(stop_requested, embedded)
+        with manager.serving(server.responds):
+            _wait(stop_requested, embedded)
         log.event("stopping")
 
 

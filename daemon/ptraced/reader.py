@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -68,6 +69,8 @@ class Reader:
         self._poll.register(self._wake, select.EPOLLIN)
         self._stopping = False
         self._skipped_at = self._targets_at = now()
+        # Who waits for the end of a round.
+        self._asked: deque[threading.Event] = deque()
         # Called with a session all of whose processes are gone, from this thread.
         self.on_targets_gone: Callable[[Session], None] = lambda session: None
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
@@ -125,6 +128,13 @@ class Reader:
             self._poll.unregister(ring.fd)
         close_rings(rings)
 
+    def responds(self, seconds: float) -> bool:
+        """Whether the thread finishes a round within some seconds."""
+        answered = threading.Event()
+        self._asked.append(answered)
+        self._notify()
+        return answered.wait(seconds)
+
     def close(self) -> None:
         """End the thread."""
         self._stopping = True
@@ -155,6 +165,8 @@ class Reader:
             except Exception:
                 # A bug of ours must not stop everybody's stream.
                 _log.exception("a drain round failed")
+            while self._asked:
+                self._asked.popleft().set()
 
     def _round(self) -> set[Session]:
         started = now()

@@ -104,6 +104,7 @@ class Server:
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
         reader = Reader(config.reader.interval_ms / 1000, stacks, tasks)
         self._undo.callback(reader.close)
+        self._reader = reader
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
         accounts = Accounts(config.quota)
@@ -162,6 +163,10 @@ class Server:
                 ) from None
         server.start()
         return server
+
+    def responds(self, seconds: float) -> bool:
+        """Whether events are still read, as found out within some seconds."""
+        return self._reader.responds(seconds)
 
     def stop(self) -> None:
         """End all streams with their reason, then release everything."""
