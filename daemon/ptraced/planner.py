@@ -98,7 +98,8 @@ def plan_session(
         )
     ]
     chosen = list(zip(events, layouts, depths, exposures, strict=True))
-    modules = [*_modules(chosen, scope, headers), *_samplings(chosen, scope)]
+    payer = grant.caller.uid if grant.quota.narrowest(config.quota).is_metered else None
+    modules = [*_modules(chosen, scope, headers, payer), *_samplings(chosen, scope, payer)]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     rules = list(dict.fromkeys(exposure.rule.name for exposure in exposures))
     return SessionPlan(schemas, modules, rings, _warnings(request, events), rules)
@@ -214,7 +215,9 @@ def _layout(
 _Chosen = tuple[SelectedEvent, RowLayout, StackDepth | None, Exposure]
 
 
-def _modules(chosen: Sequence[_Chosen], scope: Scope, headers: Path) -> Iterator[PlannedModule]:
+def _modules(
+    chosen: Sequence[_Chosen], scope: Scope, headers: Path, payer: int | None
+) -> Iterator[PlannedModule]:
     """Group events that have programs into modules: alike ones that are many share one."""
     groups: dict[tuple[Scope, bool], list[tuple[int, EventPlan]]] = {}
     for number, (event, layout, depth, exposure) in enumerate(chosen, 1):
@@ -231,7 +234,7 @@ def _modules(chosen: Sequence[_Chosen], scope: Scope, headers: Path) -> Iterator
             module = tuple(plan for _, plan in part)
             places = dispatched([plan.format for plan in module], headers)
             yield PlannedModule(
-                ModulePlan(module, own, places),
+                ModulePlan(module, own, places, payer),
                 {position: number for position, (number, _) in enumerate(part)},
             )
 
@@ -269,7 +272,9 @@ def _check_probes(events: Sequence[SelectedEvent]) -> None:
             )
 
 
-def _samplings(chosen: Sequence[_Chosen], scope: Scope) -> Iterator[PlannedModule]:
+def _samplings(
+    chosen: Sequence[_Chosen], scope: Scope, payer: int | None
+) -> Iterator[PlannedModule]:
     """Events that sample have a source each."""
     for number, (event, layout, depth, exposure) in enumerate(chosen, 1):
         if isinstance(event.origin, Sampled):
@@ -281,6 +286,7 @@ def _samplings(chosen: Sequence[_Chosen], scope: Scope) -> Iterator[PlannedModul
                 event_scope(own, event.options),
                 event.filter,
                 depth or StackDepth(0, 0),
+                payer,
             )
             yield PlannedModule(plan, {0: number})
 

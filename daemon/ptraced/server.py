@@ -30,6 +30,7 @@ from ptraced.headers import find_headers
 from ptraced.hub import Hub
 from ptraced.identity import Caller, Via, local_caller
 from ptraced.quotas.accounts import Accounts
+from ptraced.quotas.rates import Rates
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -102,12 +103,13 @@ class Server:
         self._undo.callback(symbolizer.close)
         stacks = StackTable(symbolizer)
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
-        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks)
+        accounts = Accounts(config.quota)
+        rates = Rates(lambda: accounts.total)
+        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, rates)
         self._undo.callback(reader.close)
         self._reader = reader
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
-        accounts = Accounts(config.quota)
         self._sessions = Sessions(
             config, tracefs, headers.path, hub, reader, stacks, config.policy, accounts, audit
         )

@@ -96,6 +96,7 @@ class Sessions:
             account = self._accounts.open(caller.uid, grant.quota)
             with contextlib.ExitStack() as failed:
                 failed.callback(account.close)
+                self._reader.rates.allow(caller.uid, grant.quota)
                 plan = plan_session(request, self._tracefs, self._headers, self._config, grant)
                 account.reserve(plan.holding)
                 session = Session(
