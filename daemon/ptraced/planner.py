@@ -11,9 +11,10 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import NO_BLANKS, UNKNOWN_COLUMNS, Blanks, RowLayout, lay_out
-from ptraced.origin import Probe, Sampled
+from ptraced.origin import Probe, Sampled, Tracepoint
 from ptraced.policy.exposure import Exposure, expose
 from ptraced.policy.grant import Grant
+from ptraced.policy.renewal import Granted
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
 from ptraced.quotas.accounts import Holding
 from ptraced.ring_set import RingOptions
@@ -56,6 +57,7 @@ class SessionPlan:
     warnings: list[str]
     # Names of the policy's rules that decided, each once.
     rules: list[str]
+    granted: tuple[Granted, ...]
 
     @property
     def holding(self) -> Holding:
@@ -102,7 +104,20 @@ def plan_session(
     modules = [*_modules(chosen, scope, headers, payer), *_samplings(chosen, scope, payer)]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     rules = list(dict.fromkeys(exposure.rule.name for exposure in exposures))
-    return SessionPlan(schemas, modules, rings, _warnings(request, events), rules)
+    granted = tuple(map(_granted, events, exposures, schemas, depths))
+    return SessionPlan(schemas, modules, rings, _warnings(request, events), rules, granted)
+
+
+def _granted(
+    event: SelectedEvent, exposure: Exposure, schema: pb.EventSchema, depth: StackDepth | None
+) -> Granted:
+    columns = frozenset(field.name for field in schema.fields)
+    parts = {"kernel": depth.kernel, "user": depth.user} if depth is not None else {}
+    # A probe holds its file open, and a session is longer than what is attached for it.
+    kept = replace(event, origin=Tracepoint()) if isinstance(event.origin, Probe) else event
+    return Granted(
+        kept, exposure, columns, frozenset(part for part, frames in parts.items() if frames)
+    )
 
 
 def describe(
