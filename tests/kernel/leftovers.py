@@ -66,8 +66,13 @@ def programs_of(daemon: Daemon) -> set[int]:
 
 def children_of(pid: int) -> list[int]:
     """Processes that any thread of `pid` started."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
 
 
 def resident_bytes(daemon: Daemon) -> int:
