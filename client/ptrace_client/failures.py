@@ -27,15 +27,17 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
     """Return what the user is told when a call failed before it gave an answer."""
     code, text = error.code(), error.details() or ""
     if code in _DAEMON_TEXT:
-        return ClientError(text)
+        # Limits are free again when others have ended.
+        return ClientError(text, transient=code is grpc.StatusCode.RESOURCE_EXHAUSTED)
     if code is grpc.StatusCode.UNAVAILABLE:
         # Both a daemon that refuses and a missing daemon end up here. Only the latter
         # leaves a place that takes no connection.
         try:
             endpoint.check()
         except ClientError as reason:
+            reason.transient = True
             return reason
-        return ClientError(text)
+        return ClientError(text, transient=True)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return ClientError(
             f"wrong version: the daemon at {endpoint} does not know this call of the contract "
@@ -43,7 +45,9 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ClientError(
-            f"the daemon at {endpoint} did not answer in time; see its log: `journalctl -u ptraced`"
+            f"the daemon at {endpoint} did not answer in time; see its log: "
+            "`journalctl -u ptraced`",
+            transient=True,
         )
     return ClientError(
         f"the daemon at {endpoint} failed: {code.name}: {text}; "

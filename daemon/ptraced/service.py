@@ -6,6 +6,7 @@ import fnmatch
 import logging
 import platform
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 import grpc
@@ -107,6 +108,7 @@ class Service:
             online_cpus=online_cpus(),
             monotonic_time=now(),
             realtime_offset=realtime_offset(),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         )
 
     @staticmethod
