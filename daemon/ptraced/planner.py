@@ -12,9 +12,10 @@ from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import NO_BLANKS, UNKNOWN_COLUMNS, Blanks, RowLayout, lay_out
 from ptraced.origin import Probe, Sampled, Tracepoint
-from ptraced.policy.exposure import Exposure, expose
-from ptraced.policy.grant import Grant
+from ptraced.policy.exposure import Exposure
+from ptraced.policy.grant import Grant, StackParts
 from ptraced.policy.renewal import Granted
+from ptraced.policy.selection import blank_warnings, select, stack_parts
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
 from ptraced.quotas.accounts import Holding
 from ptraced.ring_set import RingOptions
@@ -58,6 +59,8 @@ class SessionPlan:
     # Names of the policy's rules that decided, each once.
     rules: list[str]
     granted: tuple[Granted, ...]
+    # Whether stacks have the kernel's addresses.
+    addresses: bool = True
 
     @property
     def holding(self) -> Holding:
@@ -86,12 +89,16 @@ def plan_session(
     scope = resolve_scope(request.scope)
     pids = (*scope.pids, *scope.tids)
     events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids, grant)
-    exposures = [expose(event, grant) for event in events]
+    selected = select(events, grant)
+    events, exposures = selected.events, selected.exposures
     _check_filters(events)
     _check_probes(events)
     _check_wake_ups(request, events)
     frames = grant.quota.narrowest(config.quota).stack_depth
-    depths = [_stack_depth(request.stacks, event, frames) for event in events]
+    depths = [
+        _stack_depth(request.stacks, event, exposure.rule.stacks, frames)
+        for event, exposure in zip(events, exposures, strict=True)
+    ]
     layouts = _layouts(events, depths, exposures, request.projections)
     schemas = [
         event_schema(number, event, layout, request.print_formats, depth is not None)
@@ -105,7 +112,14 @@ def plan_session(
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     rules = list(dict.fromkeys(exposure.rule.name for exposure in exposures))
     granted = tuple(map(_granted, events, exposures, schemas, depths))
-    return SessionPlan(schemas, modules, rings, _warnings(request, events), rules, granted)
+    warnings = [
+        *selected.warnings,
+        *_warnings(request, events),
+        *blank_warnings(events, layouts),
+        *_stack_warnings(request.stacks, events, depths),
+    ]
+    addresses = all(exposure.addresses for exposure in exposures)
+    return SessionPlan(schemas, modules, rings, warnings, rules, granted, addresses)
 
 
 def _granted(
@@ -139,7 +153,10 @@ def describe(
 
 
 def _stack_depth(
-    stacks: pb.Stacks, event: SelectedEvent, allowed: int | None = None
+    stacks: pb.Stacks,
+    event: SelectedEvent,
+    granted: StackParts = StackParts.ALL,
+    allowed: int | None = None,
 ) -> StackDepth | None:
     """What is captured of an event's stack, `allowed` frames at most; None where it has none."""
     if not (stacks.kernel or stacks.user or event.stack):
@@ -159,12 +176,17 @@ def _stack_depth(
             )
         most = min(most, allowed)
     depth = min(asked or most, most)
+    kernel, user = stack_parts(event, granted, *_asked_parts(stacks, event))
+    return StackDepth(depth if kernel else 0, depth if user else 0)
+
+
+def _asked_parts(stacks: pb.Stacks, event: SelectedEvent) -> tuple[bool, bool]:
+    """Which parts of an event's stacks are asked for, the kernel's and the user's."""
     both = not (stacks.kernel or stacks.user)
-    kernel, user = event.options.parts(
+    return event.options.parts(
         stacks.kernel or (both and not stacks.no_kernel),
         stacks.user or (both and not stacks.no_user),
     )
-    return StackDepth(depth if kernel else 0, depth if user else 0)
 
 
 def stack_depth_limit() -> int:
@@ -333,6 +355,20 @@ def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list
             "that they start"
         )
     return warnings
+
+
+def _stack_warnings(
+    stacks: pb.Stacks, events: Sequence[SelectedEvent], depths: Sequence[StackDepth | None]
+) -> list[str]:
+    """What users should know of the parts of stacks that they asked for and do not get."""
+    kernel, user = False, False
+    for event, depth in zip(events, depths, strict=True):
+        if depth is not None:
+            asked = _asked_parts(stacks, event)
+            kernel = kernel or (asked[0] and not depth.kernel)
+            user = user or (asked[1] and not depth.user)
+    parts = [part for part, missing in (("kernel", kernel), ("user", user)) if missing]
+    return [f"{part} stacks are left out where the policy shows you none" for part in parts]
 
 
 def _check_filters(events: Sequence[SelectedEvent]) -> None:

@@ -68,6 +68,7 @@ class Session:
         queue_bytes: int,
         caller: Caller,
         stacks: StackTable,
+        addresses: bool = True,
     ) -> None:
         self.id = session_id
         self.request = request
@@ -79,7 +80,7 @@ class Session:
         # Breaks the call off, whether its client reads or not.
         self.cut: Callable[[], object] = self.cancel
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
-        self._stacks = SentStacks(stacks)
+        self._stacks = SentStacks(stacks, addresses)
         self._changed = threading.Condition()
         self._data = BatchQueue(queue_bytes)
         # The latest mark, the one that is to be sent, and the last one that was.
@@ -270,11 +271,11 @@ class Session:
         """What has to stand before these batches: the stacks that were not sent yet."""
         for batch in batches:
             for stack in self._stacks.new(batch.rows.stacks):
-                assert stack.data is not None
+                data = self._stacks.data(stack)
                 note = self._stacks.silent_python(stack) if self.request.stacks.python else None
                 if note is not None:
                     self.warn(note)
-                yield wire.stack_header(len(stack.data)) + stack.data
+                yield wire.stack_header(len(data)) + data
 
     def _samples(self, batches: list[QueuedBatch]) -> Iterator[bytes]:
         """Messages of self-describing samples, which take many times the room of rows."""

@@ -109,6 +109,7 @@ class Sessions:
                     self._config.limits.queue_bytes,
                     caller,
                     self._stacks,
+                    plan.addresses,
                 )
                 opened = self._attach(session, plan, account)
                 failed.pop_all()
