@@ -18,11 +18,11 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced import config
 from ptraced.identity import Caller
 from ptraced.policy.exposure import Exposure
-from ptraced.policy.grant import Policy, Rule, StackParts
+from ptraced.policy.grant import Policy, Rule, StackParts, Uprobes
 from ptraced.server import Server
 
 Event = dict[str, Any]
-_RULE = Rule(name="own", users=("*",), events=("*",), stacks=StackParts.ALL)
+_RULE = Rule(name="own", users=("*",), events=("*",), stacks=StackParts.ALL, uprobes=Uprobes.ALL)
 
 
 class Tracer:
