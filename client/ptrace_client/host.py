@@ -138,6 +138,13 @@ class Host:
         self._require({"stacks": any(schema.stack for schema in response.schemas)})
         return list(response.schemas)
 
+    def whoami(self) -> pb.WhoAmIResponse:
+        """Return who the caller is to the daemon, and what its policy allows.
+
+        Raise ClientError where the daemon is too old to have a policy.
+        """
+        return self._call("WhoAmI", pb.WhoAmIRequest(), pb.WhoAmIResponse)
+
     def sessions(self) -> list[pb.SessionInfo]:
         """Return the sessions that the caller may see."""
         request = pb.ListSessionsRequest()
