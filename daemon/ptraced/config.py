@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -49,19 +49,37 @@ def default_buffer_pages(cpus: int, page_bytes: int = mmap.PAGESIZE) -> int:
 class Server:
     """Where clients connect, and where files are kept.
 
-    `socket_group` is used where the host has that group; `listen` is a loopback TCP address
-    next to the socket, empty for none; `state_dir` is None where the daemon is to choose.
+    `socket_group` is used where the host has that group; `state_dir` is None where the daemon is
+    to choose.
     `connections` are of all users together, beside a few that are kept for root, who has no
-    limit of `connections_per_user`.
+    limit of `connections_per_user`. `insecure_loopback` is an address for plain TCP, empty for
+    none: every user and program of this host can be whom `insecure_loopback_user` names there.
     """
 
     socket: Annotated[Path, values.socket_path] = Path("/run/ptraced/ptraced.sock")
     socket_mode: Annotated[int, values.mode] = 0o660
     socket_group: Annotated[str, values.text] = "ptrace"
-    listen: Annotated[str, values.loopback] = ""
+    insecure_loopback: Annotated[str, values.loopback] = ""
+    insecure_loopback_user: Annotated[str, values.text] = ""
     connections: Annotated[int, values.number(1, 65536)] = 1024
     connections_per_user: Annotated[int, values.number(1, 65536)] = 64
     state_dir: Annotated[Path | None, values.absolute_path] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Where remote clients connect, empty for nowhere, and whose their certificates are.
+
+    The files are PEM; `client_ca` signs the certificates of clients, `crl` names those that it
+    revoked. `users` has the local user for each common name in a certificate.
+    """
+
+    listen: Annotated[str, values.address] = ""
+    certificate: Annotated[Path | None, values.absolute_path] = None
+    key: Annotated[Path | None, values.absolute_path] = None
+    client_ca: Annotated[Path | None, values.absolute_path] = None
+    crl: Annotated[Path | None, values.absolute_path] = None
+    users: Annotated[Mapping[str, str], values.user_map] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +134,7 @@ class Config:
     """
 
     server: Server = field(default_factory=Server)
+    tls: Tls = field(default_factory=Tls)
     limits: Limits = field(default_factory=Limits)
     reader: Reader = field(default_factory=Reader)
     log: Log = field(default_factory=Log)
@@ -140,26 +159,6 @@ class Config:
             f"error: {DEFAULT_STATE_DIR} cannot be written; "
             "name a directory of the daemon's own by server.state_dir"
         )
-
-
-# What a running daemon takes over, besides rules and quotas.
-_RELOADED = ("log.level",)
-
-
-def changed_settings(before: Config, after: Config) -> list[str]:
-    """The settings that differ and that a running daemon does not take over, "server.socket"."""
-    names = [
-        (section, key.name)
-        for section in get_type_hints(Config)
-        if section not in _TABLES
-        for key in fields(getattr(before, section))
-    ]
-    return [
-        f"{section}.{name}"
-        for section, name in names
-        if f"{section}.{name}" not in _RELOADED
-        and getattr(getattr(before, section), name) != getattr(getattr(after, section), name)
-    ]
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -229,4 +228,27 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
             ("limits", "buffer_pages"),
             f"limits.buffer_pages must be at most limits.max_buffer_pages "
             f"({limits.max_buffer_pages}), not {limits.buffer_pages}",
+        )
+    if config.server.insecure_loopback and not config.server.insecure_loopback_user:
+        yield (
+            ("server", "insecure_loopback"),
+            "server.insecure_loopback needs server.insecure_loopback_user: "
+            "the user for whom everybody who connects there is taken",
+        )
+    yield from _tls_contradictions(config.tls)
+
+
+def _tls_contradictions(tls: Tls) -> Iterator[tuple[tuple[str, str], str]]:
+    needed = ("certificate", "key", "client_ca")
+    missing = [f"tls.{name}" for name in needed if getattr(tls, name) is None]
+    used = [
+        name
+        for name in ("listen", *needed, "crl", "users")
+        if getattr(tls, name) not in ("", None, {})
+    ]
+    if used and missing:
+        yield (
+            ("tls", used[0]),
+            f"tls.{used[0]} needs {' and '.join(missing)}: there is no TLS without "
+            "certificates of both sides",
         )

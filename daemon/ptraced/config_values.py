@@ -9,9 +9,12 @@ import enum
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
+
+from ptraced.peer import MAX_NAME, NAME
 
 Word = TypeVar("Word", bound=enum.StrEnum)
 
@@ -96,6 +99,28 @@ def mode(value: Any) -> int:
     raise ValueError('must be an octal mode, like "0660"')
 
 
+def address(value: Any) -> str:
+    """ "" for none, or "ADDRESS:PORT" of an interface of this host."""
+    if value == "" or (isinstance(value, str) and _split(value) is not None):
+        return str(value)
+    raise ValueError('must be an IP address of this host and a port, like "0.0.0.0:7879"')
+
+
+def user_map(value: Any) -> Mapping[str, str]:
+    """Local users by the names in their certificates."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a table of certificate name = local user")
+    for name, user in value.items():
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"must have plain names of certificates, at most {MAX_NAME} characters of "
+                f'letters, digits and "._@-", not "{name}"'
+            )
+        if not isinstance(user, str) or not user:
+            raise ValueError(f'must have a user for "{name}", in quotes')
+    return MappingProxyType(dict(value))
+
+
 def loopback(value: Any) -> str:
     """ "" for none, or "ADDRESS:PORT" on the loopback interface."""
     if value == "" or (isinstance(value, str) and _is_loopback(value)):
@@ -107,13 +132,24 @@ def loopback(value: Any) -> str:
 
 
 def _is_loopback(address: str) -> bool:
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([^:]+)):(\d{1,5})", address)
-    if match is None or int(match[3]) > 65535:
-        return False
+    host = _split(address)
     try:
-        return match[2] == "localhost" or ipaddress.ip_address(match[1] or match[2]).is_loopback
+        return host is not None and (host == "localhost" or ipaddress.ip_address(host).is_loopback)
     except ValueError:
         return False
+
+
+def _split(address: str) -> str | None:
+    """The host of "HOST:PORT", an IP address or "localhost"; None where it is neither."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([^:]+)):(\d{1,5})", address)
+    if match is None or int(match[3]) > 65535:
+        return None
+    host = match[1] or match[2]
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host if host == "localhost" else None
+    return host
 
 
 def format_size(number_of_bytes: int) -> str:

@@ -8,13 +8,11 @@ Nobody else reaches that socket: it lies in a directory of the daemon's own.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from ptraced.connection_limits import ConnectionLimits
 from ptraced.kept_process import KeptProcess, OnEvent
-from ptraced.peer import Credentials, parse_peer
-from ptraced.public_socket import PublicSocket
+from ptraced.public_socket import InheritedSocket, PublicSocket
 
 # Seconds that a client gets to begin to speak HTTP/2.
 PATIENCE = 10.0
@@ -27,24 +25,21 @@ def ignore(event: dict[str, Any]) -> None:
 class Front:
     """Serves on the socket `public` for the gRPC server at `inner_address`, "unix:PATH".
 
-    The public socket is claimed by the constructor, which raises Unavailable where another
-    daemon has it; `start` lets connections in. PATH must be reachable by this user only.
+    `start` lets connections in; `stop` closes `public`. PATH must be reachable by this user only.
     `on_event` gets what front_events.py lists, in a thread of its own.
     """
 
     def __init__(
         self,
-        public: Path,
+        public: PublicSocket | InheritedSocket,
         inner_address: str,
-        mode: int,
-        group: str,
         limits: ConnectionLimits,
         on_event: OnEvent = ignore,
         patience: float = PATIENCE,
     ) -> None:
-        self._public = PublicSocket(public, mode, group)
+        self._public = public
         settings = process_settings(inner_address, limits, patience)
-        listener = self._public.listener.fileno()
+        listener = public.listener.fileno()
         self._process = KeptProcess(
             "ptraced.front_process", [str(listener), settings], [listener], on_event
         )
@@ -57,10 +52,6 @@ class Front:
         """Stop listening, and end connections once what gRPC sent on them is delivered."""
         self._process.stop()
         self._public.close()
-
-    def caller(self, peer: str) -> Credentials | None:
-        """Who is behind a call, by its `context.peer()`; None where it came another way."""
-        return parse_peer(peer)
 
 
 def process_settings(

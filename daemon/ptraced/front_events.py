@@ -12,6 +12,8 @@ from ptraced.relay import Relay
 # Different refusals that are told apart within a second.
 _DIFFERENT = 256
 
+_NOBODY = {"uid": None, "gid": None, "pid": 0}
+
 
 class Events:
     """Writes to a pipe, and never waits for it: what does not fit is counted.
@@ -51,14 +53,17 @@ class Events:
             }
         )
 
-    def refused(self, who: Credentials | None, address: str, reason: str) -> None:
+    def refused(
+        self, who: Credentials | None, address: str, reason: str, certificate: str = ""
+    ) -> None:
         """A connection was not let in. Repeated ones are told once a second, with their count."""
         host = address.rpartition(":")[0]
-        key = (who.uid if who else None, host, reason)
+        key = (who.uid if who else None, host, reason, certificate)
         if key in self._repeated:
             self._repeated[key]["count"] += 1
             return
-        line = {"kind": "refused", **_named(who, address), "reason": reason, "count": 1}
+        named = _named(who) if who else {**_NOBODY, "address": address, "certificate": certificate}
+        line = {"kind": "refused", **named, "reason": reason, "count": 1}
         self.tell(line)
         if len(self._repeated) < _DIFFERENT:
             self._repeated[key] = {**line, "count": 0}
@@ -83,10 +88,7 @@ class Events:
             self._untold = 0
 
 
-def _named(who: Credentials | None, address: str = "") -> dict[str, Any]:
-    if who is None:
-        unknown = {"uid": None, "gid": None, "pid": 0}
-        return {**unknown, "address": address, "certificate": ""}
+def _named(who: Credentials) -> dict[str, Any]:
     return {
         "uid": who.uid,
         "gid": who.gid,

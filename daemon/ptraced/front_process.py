@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import socket
 import sys
 
+from ptraced import sandbox
 from ptraced.connection_limits import ROOT_RESERVE, ConnectionLimits
 from ptraced.front_events import Events
 from ptraced.gate import Gate, Guest, Settings
@@ -16,6 +18,8 @@ from ptraced.relay import PlainStream
 
 # Descriptors beside the two of each connection: refused ones, and the process's own.
 _OTHER_DESCRIPTORS = 192
+# Bytes; of what a stream brought and its client has not taken, at most a socket buffer is held.
+_MEMORY = 1 << 30
 
 
 class LocalGate(Gate):
@@ -45,9 +49,17 @@ def prepare(settings: Settings) -> None:
     # The daemon is told to stop; this process goes when it has gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = 2 * (settings.limits.total + ROOT_RESERVE) + _OTHER_DESCRIPTORS
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), min(files, hard)))
+    sandbox.limit(
+        {
+            resource.RLIMIT_NOFILE: files,
+            resource.RLIMIT_AS: _MEMORY,
+            resource.RLIMIT_NPROC: 0,
+        }
+    )
+    # A name in the current folder is found without a right to any folder above it.
+    os.chdir(os.path.dirname(settings.inner))
+    sandbox.give_up_privileges()
 
 
 def main() -> None:

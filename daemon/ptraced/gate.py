@@ -56,6 +56,7 @@ class Guest:
     who: Credentials | None
     deadline: float
     address: str = ""
+    certificate: str = ""
     counted: bool = False
     received: bytearray = field(default_factory=bytearray)
     refusal: http2.Refusal | None = None
@@ -91,9 +92,8 @@ class Gate:
         self._waiting: dict[int, int] = {}
         self._epoll = select.epoll()
         self._swept = time.monotonic()
-        # A name in this folder is found without a right to any folder above it.
-        folder, self._inner = os.path.split(settings.inner)
-        os.chdir(folder)
+        # The folder is the current one: see front_process.py.
+        self._inner = os.path.basename(settings.inner)
 
     def run(self) -> None:
         """Serve until the daemon ends, then until its last bytes are delivered."""
@@ -116,7 +116,7 @@ class Gate:
         raise AssertionError("a subclass says who connects")
 
     def identify(self, guest: Guest) -> str:
-        """Say who a guest is of whom that was not known; a reason where it is refused."""
+        """Say and count who a guest is of whom that was not known; a reason where it is refused."""
         raise AssertionError("a subclass says who connects")
 
     def leave(self, guest_or_visit: Guest | Visit) -> None:
@@ -148,13 +148,26 @@ class Gate:
 
     def refuse(self, guest: Guest, reason: str, status: int = http2.RESOURCE_EXHAUSTED) -> None:
         """Tell the client, with a gRPC status, and the daemon why it is not let in."""
-        self._uncount(guest)
-        self._events.refused(guest.who, guest.address, reason)
+        self._tell_refused(guest, reason)
         guest.refusal = http2.Refusal(status, reason)
-        guest.deadline = time.monotonic() + _FAREWELL
-        self._refused.append(guest)
-        if len(self._refused) > _REFUSED:
-            self._dismiss(self._refused[0])
+        self._see_out(guest)
+
+    def hang_up(self, guest: Guest) -> None:
+        """Close a connection, in a way that lets the client read what it was sent.
+
+        To close a socket with something unread would take that back.
+        """
+        guest.refusal = http2.Refusal(http2.PERMISSION_DENIED, "")
+        guest.refusal.finished = True
+        self._see_out(guest)
+        try:
+            guest.stream.end()
+        except OSError:
+            self._dismiss(guest)
+
+    def unidentified(self) -> int:
+        """How many guests have not said yet who they are."""
+        return sum(guest.who is None and not guest.refusal for guest in self._guests.values())
 
     def visits(self) -> list[Visit]:
         """All connections that were let in."""
@@ -234,7 +247,7 @@ class Gate:
         guest.received += content
         begun = http2.begins(guest.received)
         if begun is False:
-            self._events.refused(guest.who, guest.address, "not HTTP/2")
+            self._tell_refused(guest, "not HTTP/2")
             self._dismiss(guest)
         elif begun:
             self._let_in(guest)
@@ -249,7 +262,6 @@ class Gate:
                 # It reads nothing, not even as much.
                 self._dismiss(guest)
             elif guest.refusal.finished:
-                # To close it with something unread would take the answer back.
                 guest.stream.end()
         except (OSError, ValueError):
             self._dismiss(guest)
@@ -303,8 +315,7 @@ class Gate:
         self._wait_for(self._listener.fileno(), select.EPOLLIN)
         for guest in [guest for guest in self._guests.values() if guest.deadline <= now]:
             if guest.refusal is None:
-                late = f"no HTTP/2 within {self._settings.patience:g} s"
-                self._events.refused(guest.who, guest.address, late)
+                self._tell_refused(guest, f"no HTTP/2 within {self._settings.patience:g} s")
             self._dismiss(guest)
         self._events.flush()
         self.look_around()
@@ -318,6 +329,17 @@ class Gate:
             self._refused.remove(guest)
         self.leave(guest)
         guest.stream.close()
+
+    def _tell_refused(self, guest: Guest, reason: str) -> None:
+        self._events.refused(guest.who, guest.address, reason, guest.certificate)
+
+    def _see_out(self, guest: Guest) -> None:
+        """Give a guest some time to read its refusal, and the place of none who is let in."""
+        self._uncount(guest)
+        guest.deadline = time.monotonic() + _FAREWELL
+        self._refused.append(guest)
+        if len(self._refused) > _REFUSED:
+            self._dismiss(self._refused[0])
 
     def _uncount(self, guest: Guest) -> None:
         if guest.counted and guest.who is not None:

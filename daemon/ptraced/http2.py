@@ -12,7 +12,7 @@ _MAX_FRAME_BYTES = 16384
 
 _HEADERS, _SETTINGS, _GOAWAY = 1, 4, 7
 _ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
-_ENHANCE_YOUR_CALM = 0xB
+_NO_ERROR = 0
 
 # gRPC's status codes: doc/statuscodes.md of gRPC.
 PERMISSION_DENIED = 7
@@ -80,7 +80,8 @@ class Refusal:
                 (b"grpc-message", _percent_encoded(self._text)),
             )
         )
-        goaway = struct.pack(">II", stream, _ENHANCE_YOUR_CALM) + self._text
+        # Not ENHANCE_YOUR_CALM: of errors gRPC's clients write lines to their standard error.
+        goaway = struct.pack(">II", stream, _NO_ERROR)
         return _frame(_HEADERS, _END_STREAM | _END_HEADERS, stream, fields) + _frame(
             _GOAWAY, 0, 0, goaway
         )

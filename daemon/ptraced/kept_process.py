@@ -37,6 +37,7 @@ class KeptProcess:
         self._on_event = on_event
         self._stopping = threading.Event()
         self._changing = threading.Lock()
+        self._told = ""
         self._keeper: threading.Thread | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -44,6 +45,21 @@ class KeptProcess:
         self.process = self._spawn()
         self._keeper = threading.Thread(target=self._keep, name="front", daemon=True)
         self._keeper.start()
+
+    def tell(self, line: str) -> None:
+        """Write a line to the process, and to those that replace it."""
+        with self._changing:
+            self._told = line
+            self._write()
+
+    def _write(self) -> None:
+        if self._told and self.process is not None and self.process.stdin is not None:
+            try:
+                self.process.stdin.write(f"{self._told}\n".encode())
+                self.process.stdin.flush()
+            except OSError:
+                # It has ended; another follows.
+                pass
 
     def stop(self) -> None:
         """Have the process end, and wait until it has."""
@@ -80,6 +96,7 @@ class KeptProcess:
                 if self.process.stdin is not None:
                     self.process.stdin.close()
                 self.process = self._spawn()
+                self._write()
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Counts of hits that were not submitted, or not with success: in memory shared with the kernel."""
+"""Counts of failed submits: the kernel counts in memory that it shares with us."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class LostEvents:
-    """Hits of an event on a CPU that were lost since they were last asked for."""
+    """Submits of an event that failed on a CPU since they were last asked for."""
 
     event: int
     cpu: int
@@ -18,14 +18,10 @@ class LostEvents:
 
 
 class LossCounts:
-    """A mapped map with a counter per event and CPU: at event * `stride` + cpu.
+    """The mapped map `lost` of a module: a counter per event and CPU, in this order."""
 
-    With `cpus_first` it is at cpu * `stride` + event.
-    """
-
-    def __init__(self, memory: mmap.mmap, stride: int, *, cpus_first: bool = False) -> None:
-        self._stride = stride
-        self._cpus_first = cpus_first
+    def __init__(self, memory: mmap.mmap, cpus: int) -> None:
+        self._cpus = cpus
         self._counts = np.frombuffer(memory, np.uint64)
         self._seen = self._counts.copy()
 
@@ -34,10 +30,7 @@ class LossCounts:
         counts = self._counts.copy()
         difference = counts - self._seen
         self._seen = counts
-        found = []
-        for slot in difference.nonzero()[0]:
-            event, cpu = divmod(int(slot), self._stride)
-            if self._cpus_first:
-                event, cpu = cpu, event
-            found.append(LostEvents(event, cpu, int(difference[slot])))
-        return found
+        return [
+            LostEvents(int(slot) // self._cpus, int(slot) % self._cpus, int(difference[slot]))
+            for slot in difference.nonzero()[0]
+        ]

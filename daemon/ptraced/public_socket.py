@@ -1,4 +1,4 @@
-"""The socket file that users connect to: claimed by one daemon, readable for whom it should be."""
+"""The socket that users connect to: claimed by one daemon for whom it should be, or systemd's."""
 
 from __future__ import annotations
 
@@ -126,6 +126,15 @@ class PublicSocket:
                 f"error: cannot give {self.path} to the group {group}: "
                 "the daemon's user must be a member of it"
             ) from None
+
+
+class InheritedSocket:
+    """A listening Unix socket that systemd made: its place, owner and mode are systemd's affair."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.path = Path(os.fsdecode(listener.getsockname()))
+        self.close = listener.close
 
 
 def _same_file(fd: int, path: Path) -> bool:

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import logging
-import shutil
 import sys
 import threading
 from collections.abc import Callable
 from concurrent import futures
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ptraced import log
-from ptraced.audit import kinds
 from ptraced.audit.sinks import open_sinks
 from ptraced.audit.trail import Audit
 from ptraced.compiler import Compiler
-from ptraced.config import Config, changed_settings
-from ptraced.connection_limits import ConnectionLimits
-from ptraced.errors import Unavailable
-from ptraced.front import Front
+from ptraced.config import Config
+from ptraced.entrances import Entrances
 from ptraced.headers import find_headers
 from ptraced.hub import Hub
-from ptraced.identity import Caller, Via, local_caller
-from ptraced.policy.load import unknown_names
 from ptraced.quotas.accounts import Accounts
-from ptraced.quotas.rates import Rates
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -94,8 +82,6 @@ class Server:
     def _build(self, config: Config) -> None:
         audit = self._audit = Audit(open_sinks(config.audit))
         self._undo.callback(audit.close)
-        self._config = config
-        _warn_of_unknown(config)
         tracefs = Tracefs.find()
         headers = find_headers(config.state_dir())
         compiler = Compiler(lambda: find_headers(config.state_dir()))
@@ -108,36 +94,20 @@ class Server:
         self._undo.callback(symbolizer.close)
         stacks = StackTable(symbolizer)
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
-        accounts = Accounts(config.quota)
-        rates = Rates(lambda: accounts.total)
-        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, rates)
+        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks)
         self._undo.callback(reader.close)
         self._reader = reader
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
+        accounts = Accounts(config.quota)
         self._sessions = Sessions(
-            config, tracefs, headers.path, hub, reader, stacks, accounts, audit
+            config, tracefs, headers.path, hub, reader, stacks, config.policy, accounts, audit
         )
-        socket = config.server.socket
-        _make_directory(socket.parent, 0o755)
-        inner = _inner_directory(socket)
-        path = f"{inner}/g"
-        front = Front(
-            socket,
-            f"unix:{path}",
-            config.server.socket_mode,
-            config.server.socket_group,
-            ConnectionLimits(config.server.connections, config.server.connections_per_user),
-            audit.front_event,
-        )
-        self._undo.callback(front.stop)
-        # The socket is ours now: what lies here is of a daemon that was killed.
-        shutil.rmtree(inner, ignore_errors=True)
-        _make_directory(inner, 0o700, new=True)
-        self._undo.callback(shutil.rmtree, inner, ignore_errors=True)
-        service = Service(config, tracefs, self._sessions, lambda peer: _caller(front, peer), audit)
-        self._grpc = self._start_grpc(service, config, f"unix:{quote(path)}")
-        front.start()
+        entrances = Entrances(config, audit.front_event)
+        self._undo.callback(entrances.stop)
+        service = Service(config, tracefs, self._sessions, entrances.caller, audit)
+        self._grpc = self._start_grpc(service, config, entrances)
+        entrances.start()
         threading.Thread(target=compiler.warm_up, name="warm-up", daemon=True).start()
         log.event(
             "serving",
@@ -146,7 +116,7 @@ class Server:
             release=headers.release,
         )
 
-    def _start_grpc(self, service: Service, config: Config, address: str) -> grpc.Server:
+    def _start_grpc(self, service: Service, config: Config, entrances: Entrances) -> grpc.Server:
         server = grpc.server(
             ThreadPerCall(),
             options=_CHANNEL_OPTIONS,
@@ -160,14 +130,7 @@ class Server:
         reflection.enable_server_reflection(
             (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
-        server.add_insecure_port(address)
-        if config.server.listen:
-            try:
-                server.add_insecure_port(config.server.listen)
-            except RuntimeError:
-                raise Unavailable(
-                    f"error: cannot listen on {config.server.listen}: is it in use?"
-                ) from None
+        entrances.listen(server)
         server.start()
         return server
 
@@ -175,55 +138,8 @@ class Server:
         """Whether events are still read, as found out within some seconds."""
         return self._reader.responds(seconds)
 
-    def reload(self, config: Config) -> None:
-        """Take the rules, quotas and log level of a configuration; the rest needs a restart.
-
-        Sessions that the new rules do not allow end, all others go on untouched.
-        """
-        for setting in changed_settings(self._config, config):
-            log.event("setting needs a restart", logging.WARNING, setting=setting)
-        logging.getLogger().setLevel(config.log.level.upper())
-        _warn_of_unknown(config)
-        self._sessions.reload(config)
-        rules = [rule.name for rule in config.policy.rules]
-        self._audit.record(kinds.POLICY_RELOAD, None, rules=rules)
-        log.event("reloaded", rules=len(config.policy.rules))
-
-    def reopen_files(self) -> None:
-        """Go on in a new file where one that is written was moved away (logrotate(8))."""
-        self._audit.reopen()
-
     def stop(self) -> None:
         """End all streams with their reason, then release everything."""
         self._sessions.shut_down()
         self._grpc.stop(_GRACE).wait()
         self._undo.close()
-
-
-def _warn_of_unknown(config: Config) -> None:
-    for text in unknown_names(config.policy):
-        log.event(text, logging.WARNING)
-
-
-def _make_directory(directory: Path, mode: int, new: bool = False) -> None:
-    try:
-        directory.mkdir(mode=mode, parents=not new, exist_ok=not new)
-    except OSError as error:
-        raise Unavailable(f"error: cannot make {directory}: {error.strerror}") from None
-
-
-def _inner_directory(socket: Path) -> Path:
-    """Where gRPC listens, for nobody but the front: of mode 0700.
-
-    The names are short: where "ptraced.sock" fits into a socket address, they do too.
-    """
-    return socket.parent / f".{hashlib.sha256(socket.name.encode()).hexdigest()[:8]}"
-
-
-# Connections live longer than what their calls ask the user database.
-@functools.lru_cache(maxsize=1024)
-def _caller(front: Front, peer: str) -> Caller:
-    credentials = front.caller(peer)
-    if credentials is None:
-        return Caller(65534, 65534, via=Via.INSECURE)
-    return local_caller(credentials.uid, credentials.gid, credentials.pid)

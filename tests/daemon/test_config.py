@@ -41,7 +41,8 @@ def test_every_setting_can_be_set() -> None:
         socket = "/run/other.sock"
         socket_mode = "0600"
         socket_group = "tracers"
-        listen = "[::1]:7878"
+        insecure_loopback = "[::1]:7878"
+        insecure_loopback_user = "alice"
         state_dir = "/var/lib/other"
         [limits]
         sessions = 3
@@ -62,7 +63,8 @@ def test_every_setting_can_be_set() -> None:
         socket=Path("/run/other.sock"),
         socket_mode=0o600,
         socket_group="tracers",
-        listen="[::1]:7878",
+        insecure_loopback="[::1]:7878",
+        insecure_loopback_user="alice",
         state_dir=Path("/var/lib/other"),
     )
     assert config.limits == Limits(
@@ -106,8 +108,8 @@ def test_every_setting_can_be_set() -> None:
             "error: p.toml:2: server.socket_group must be a text, not 7",
         ),
         (
-            "[server]\nlisten = '0.0.0.0:80'\n",
-            "error: p.toml:2: server.listen must be a loopback address and port, like "
+            "[server]\ninsecure_loopback = '0.0.0.0:80'\n",
+            "error: p.toml:2: server.insecure_loopback must be a loopback address and port, like "
             '"127.0.0.1:7878": plain TCP shows all data to the network, not "0.0.0.0:80"',
         ),
         (
@@ -154,14 +156,49 @@ def test_all_mistakes_are_told_at_once_in_the_files_order() -> None:
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1:1", "127.8.8.8:65535", "localhost:7878"])
 def test_loopback_addresses_are_taken(address: str) -> None:
-    assert parse_config(f"server.listen = '{address}'", "p.toml").server.listen == address
+    text = f"server.insecure_loopback = '{address}'\nserver.insecure_loopback_user = 'alice'"
+    assert parse_config(text, "p.toml").server.insecure_loopback == address
 
 
 @pytest.mark.parametrize(
     "address", ["example.org:1", "127.0.0.1", "127.0.0.1:65536", ":80", "::1:80"]
 )
 def test_other_addresses_are_not(address: str) -> None:
-    assert f'not "{address}"' in refused(f"server.listen = '{address}'")
+    assert f'not "{address}"' in refused(f"server.insecure_loopback = '{address}'")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[server]\ninsecure_loopback = '127.0.0.1:7878'\n",
+            "error: p.toml:2: server.insecure_loopback needs server.insecure_loopback_user: the "
+            "user for whom everybody who connects there is taken",
+        ),
+        (
+            "[tls]\nlisten = '0.0.0.0:7879'\nkey = '/k'\n",
+            "error: p.toml:2: tls.listen needs tls.certificate and tls.client_ca: there is no TLS "
+            "without certificates of both sides",
+        ),
+        (
+            "[tls.users]\nalice = 'alice'\n",
+            "error: p.toml:1: tls.users needs tls.certificate and tls.key and tls.client_ca: there "
+            "is no TLS without certificates of both sides",
+        ),
+        (
+            "[tls]\nlisten = 'example.org:7879'\n",
+            "error: p.toml:2: tls.listen must be an IP address of this host and a port, like "
+            '"0.0.0.0:7879", not "example.org:7879"',
+        ),
+    ],
+)
+def test_ways_in_from_elsewhere_need_all_that_makes_them_safe(text: str, message: str) -> None:
+    assert refused(text) == message
+
+
+@pytest.mark.parametrize("users", ["{'a b' = 'alice'}", "{'-a' = 'alice'}", "{a = 1}", "'alice'"])
+def test_users_of_certificates_are_a_table_of_plain_names(users: str) -> None:
+    assert "tls.users must " in refused(f"tls.users = {users}")
 
 
 def test_a_named_file_must_be_readable(tmp_path: Path) -> None:

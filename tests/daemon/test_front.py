@@ -49,7 +49,9 @@ class Service:
         self.peers: list[str] = []
         self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.ended = threading.Event()
-        self.front = Front(self.path, f"unix:{inner}/grpc.sock", 0o600, "", LIMITS, self.events.put)
+        self.front = Front(
+            PublicSocket(self.path, 0o600, ""), f"unix:{inner}/grpc.sock", LIMITS, self.events.put
+        )
         self.grpc = grpc.server(futures.ThreadPoolExecutor(8))
         handlers = {
             "Who": grpc.unary_unary_rpc_method_handler(self.who),
@@ -64,7 +66,7 @@ class Service:
 
     def who(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.peers.append(context.peer())
-        return repr(self.front.caller(context.peer())).encode()
+        return repr(parse_peer(context.peer())).encode()
 
     def read(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         context.add_callback(self.ended.set)
@@ -110,7 +112,7 @@ def test_another_user_is_told_by_the_kernel() -> None:
         inner.bind(str(directory / "inner"))
         inner.listen()
         inner.settimeout(TIMEOUT)
-        front = Front(directory / "s", f"unix:{directory}/inner", 0o666, "", LIMITS)
+        front = Front(PublicSocket(directory / "s", 0o666, ""), f"unix:{directory}/inner", LIMITS)
         front.start()
         connect = (
             "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
