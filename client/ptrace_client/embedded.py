@@ -17,6 +17,7 @@ from typing import IO, Final
 from ptrace_client.endpoint import Endpoint, NoDaemonError, find_endpoint
 from ptrace_client.errors import ClientError
 from ptrace_client.host import Host
+from ptrace_client.tls import TlsFiles
 
 _COMMAND: Final = (sys.executable, "-m", "ptraced.cli", "--embedded")
 # Seconds. The daemon compiles a first BPF program before it is ready.
@@ -32,13 +33,17 @@ _CAP_BPF: Final = 1 << 39
 
 @contextmanager
 def open_host(
-    address: str | None, socket_path: str | None, *, show_log: bool = False
+    address: str | None,
+    socket_path: str | None,
+    *,
+    tls: TlsFiles | None = None,
+    show_log: bool = False,
 ) -> Iterator[Host]:
     """Connect as connect() does; start a private daemon where nobody named one and none runs.
 
     That needs root, or CAP_BPF and CAP_PERFMON. `show_log` lets its log through to stderr.
     """
-    endpoint = find_endpoint(address, socket_path)
+    endpoint = find_endpoint(address, socket_path, tls=tls)
     with ExitStack() as stack:
         try:
             host = stack.enter_context(Host(endpoint))

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ptrace_client.errors import ClientError
+from ptrace_client.tls import TlsFiles, find_tls
 
 DEFAULT_SOCKET = "/run/ptraced/ptraced.sock"
 
@@ -30,11 +31,12 @@ class NoDaemonError(ClientError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A Unix socket, or a host and port on the loopback interface."""
+    """A Unix socket, or a host and port: with TLS, or plain on the loopback interface."""
 
     socket: Path | None = None
     host: str = ""
     port: int = 0
+    tls: TlsFiles | None = None
     # True where nobody named this place: it is the compiled-in default.
     default: bool = False
 
@@ -55,6 +57,8 @@ class Endpoint:
         """
         if self.socket is not None:
             _check_socket(self.socket)
+        elif self.tls is not None:
+            self.tls.check(self.host, self.port, str(self))
         else:
             _check_port(self)
 
@@ -63,11 +67,13 @@ def find_endpoint(
     address: str | None = None,
     socket_path: str | os.PathLike[str] | None = None,
     environment: Mapping[str, str] = os.environ,
+    tls: TlsFiles | None = None,
 ) -> Endpoint:
     """Return the place that the arguments, else the environment, else the default name.
 
-    PTRACED_HOST is an address "host:port", PTRACED_SOCKET the path of a Unix socket. Raise
-    ClientError where both are given or where plain TCP would leave this machine.
+    PTRACED_HOST is an address "host:port", PTRACED_SOCKET the path of a Unix socket. What is
+    not on this machine is reached by TLS, and so is what is where `tls` or PTRACED_TLS name files
+    for it. Raise ClientError where both places are given.
     """
     names = "--host and --socket"
     if address is None and socket_path is None:
@@ -77,27 +83,24 @@ def find_endpoint(
     if address is not None and socket_path is not None:
         raise ClientError(f"{names} are both given: only one place can be traced at a time")
     if address is not None:
-        return _parse_address(address)
+        return _parse_address(address, tls, environment)
+    if tls is not None:
+        raise ClientError("certificates are for a daemon at HOST:PORT; name it by --host")
     if socket_path is not None:
         return Endpoint(socket=Path(socket_path))
     return Endpoint(socket=Path(DEFAULT_SOCKET), default=True)
 
 
-def _parse_address(address: str) -> Endpoint:
+def _parse_address(address: str, tls: TlsFiles | None, environment: Mapping[str, str]) -> Endpoint:
     if address.startswith("unix:"):
         return Endpoint(socket=Path(address.removeprefix("unix:")))
     host, separator, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ClientError(f"bad address {address!r}: expected HOST:PORT, such as localhost:7878")
-    if not _is_loopback(host):
-        raise ClientError(
-            f"refused to connect to {address}: this version speaks plain TCP, which shows all data "
-            "to the network; only loopback addresses are allowed. Forward the daemon's socket "
-            "instead: `ssh -L /tmp/ptraced.sock:/run/ptraced/ptraced.sock HOST`, "
-            "then `--socket /tmp/ptraced.sock`"
-        )
-    return Endpoint(host=host, port=int(port))
+    if tls is None and (environment.get("PTRACED_TLS") or not _is_loopback(host)):
+        tls = find_tls(environment=environment)
+    return Endpoint(host=host, port=int(port), tls=tls)
 
 
 def _is_loopback(host: str) -> bool:

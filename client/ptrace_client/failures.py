@@ -27,17 +27,19 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
     """Return what the user is told when a call failed before it gave an answer."""
     code, text = error.code(), error.details() or ""
     if code in _DAEMON_TEXT:
-        # Limits are free again when others have ended.
-        return ClientError(text, transient=code is grpc.StatusCode.RESOURCE_EXHAUSTED)
-    if code is grpc.StatusCode.UNAVAILABLE:
+        return ClientError(text)
+    if code is grpc.StatusCode.UNAVAILABLE or (
+        # gRPC tries a TLS connection again and again that the daemon breaks off.
+        code is grpc.StatusCode.DEADLINE_EXCEEDED and endpoint.tls is not None
+    ):
         # Both a daemon that refuses and a missing daemon end up here. Only the latter
         # leaves a place that takes no connection.
         try:
             endpoint.check()
         except ClientError as reason:
-            reason.transient = True
             return reason
-        return ClientError(text, transient=True)
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return ClientError(text + _tls_hint(endpoint))
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return ClientError(
             f"wrong version: the daemon at {endpoint} does not know this call of the contract "
@@ -45,15 +47,20 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ClientError(
-            f"the daemon at {endpoint} did not answer in time; see its log: "
-            "`journalctl -u ptraced`",
-            transient=True,
+            f"the daemon at {endpoint} did not answer in time; see its log: `journalctl -u ptraced`"
         )
     return ClientError(
         f"the daemon at {endpoint} failed: {code.name}: {text}; "
         "see its log: `journalctl -u ptraced`",
         status=1,
     )
+
+
+def _tls_hint(endpoint: Endpoint) -> str:
+    """A word to those who speak plain TCP where TLS may be meant."""
+    if endpoint.socket is not None or endpoint.tls is not None:
+        return ""
+    return "; if the daemon speaks TLS there, name your certificates by --tls FOLDER"
 
 
 def explain_lost_stream(error: grpc.RpcError | None, endpoint: Endpoint) -> LostConnection:

@@ -19,6 +19,7 @@ from ptrace_client.endpoint import Endpoint, find_endpoint
 from ptrace_client.errors import ClientError
 from ptrace_client.failures import explain_failure
 from ptrace_client.stream import Stream
+from ptrace_client.tls import TlsFiles, find_tls
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.max_receive_message_length", 16 << 20),
     # A proxy of the environment knows nothing of this machine's sockets.
     ("grpc.enable_http_proxy", 0),
-    # Else a new connection would wait as long as earlier failures of others let it.
-    ("grpc.use_local_subchannel_pool", 1),
     # The reader thread of a stream then waits in gRPC itself, without a second thread that
     # hands it every message: 25 to 40 % less CPU per byte, more with small messages.
     (ChannelOptions.SingleThreadedUnaryStream, 1),
@@ -60,13 +59,16 @@ def connect(
     address: str | None = None,
     *,
     socket: str | os.PathLike[str] | None = None,
+    tls: TlsFiles | str | os.PathLike[str] | None = None,
     timeout: float = 5.0,
 ) -> Host:
     """Connect to a daemon and learn about it.
 
-    `address` is "host:port" (loopback only: this version speaks plain TCP), `socket` the path
-    of a Unix socket. Without either, the environment's PTRACED_HOST or PTRACED_SOCKET counts,
-    then /run/ptraced/ptraced.sock. `timeout` is in seconds, for each short call.
+    `address` is "host:port", `socket` the path of a Unix socket. Without either, the environment's
+    PTRACED_HOST or PTRACED_SOCKET counts, then /run/ptraced/ptraced.sock. An address elsewhere is
+    reached by TLS with the files ca.crt, user.crt and user.key in the folder `tls`, else in
+    PTRACED_TLS, else in ~/.config/ptraced; one on this machine too where either of the first two
+    is given. `timeout` is in seconds, for each short call.
 
         >>> with ptrace_client.connect() as host:
         ...     print(host.info.kernel_release)
@@ -74,7 +76,8 @@ def connect(
 
     Raise ClientError, which says what to do, where there is no daemon or it may not be used.
     """
-    return Host(find_endpoint(address, socket), timeout)
+    files = tls if tls is None or isinstance(tls, TlsFiles) else find_tls(tls)
+    return Host(find_endpoint(address, socket, tls=files), timeout)
 
 
 class Host:
@@ -82,10 +85,9 @@ class Host:
 
     def __init__(self, endpoint: Endpoint, timeout: float = 5.0) -> None:
         """Connect to `endpoint`; `timeout` is in seconds. Raise ClientError, see connect()."""
-        endpoint.check()
         self.endpoint = endpoint
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS)
+        self._channel = _open_channel(endpoint)
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         try:
             self.info: pb.ServerInfo = self._get_info()
@@ -137,13 +139,6 @@ class Host:
         # Daemons before the feature took the attribute and gave no stacks.
         self._require({"stacks": any(schema.stack for schema in response.schemas)})
         return list(response.schemas)
-
-    def whoami(self) -> pb.WhoAmIResponse:
-        """Return who the caller is to the daemon, and what its policy allows.
-
-        Raise ClientError where the daemon is too old to have a policy.
-        """
-        return self._call("WhoAmI", pb.WhoAmIRequest(), pb.WhoAmIResponse)
 
     def sessions(self) -> list[pb.SessionInfo]:
         """Return the sessions that the caller may see."""
@@ -285,6 +280,16 @@ class Host:
             request_serializer=request.SerializeToString,
             response_deserializer=answer.FromString,
         )
+
+
+def _open_channel(endpoint: Endpoint) -> grpc.Channel:
+    """Raise ClientError where there is nothing to connect to."""
+    if endpoint.tls is None:
+        endpoint.check()
+        return grpc.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS)
+    ca, certificate, key = endpoint.tls.read()
+    credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+    return grpc.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
 
 
 def _selected_features(selectors: Iterable[str]) -> dict[str, bool]:

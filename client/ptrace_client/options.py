@@ -11,6 +11,7 @@ import click
 from ptrace_client.errors import ClientError
 from ptrace_client.host import Host
 from ptrace_client.stack_options import StackChoice, stack_options, take_stacks
+from ptrace_client.tls import TlsFiles, find_tls
 from ptrace_proto import ptrace_pb2 as pb
 
 _CLOCK: Final = "is not here: every event carries CLOCK_MONOTONIC, and _realtime the wall clock"
@@ -26,6 +27,13 @@ _REFUSED: Final = (
     (("--perfeval-pids",), True, _SELF),
     (("--usage-self",), True, _SELF),
 )
+
+
+_TLS_FILES: Final = {
+    "ca": "Certificate of the daemon's authority",
+    "cert": "Your certificate",
+    "key": "Your key",
+}
 
 
 def _parse_ids(
@@ -49,10 +57,11 @@ def _parse_names(
 
 @dataclass(frozen=True)
 class Place:
-    """Where the daemon is, as --host and --socket say."""
+    """Where the daemon is, as --host, --socket and --tls say."""
 
     host: str | None
     socket: str | None
+    tls: TlsFiles | None = None
 
 
 @dataclass(frozen=True)
@@ -91,12 +100,25 @@ class Selection:
 
 
 def place_options() -> list[click.Parameter]:
-    """Declare --host and --socket."""
+    """Declare --host, --socket and --tls."""
     return [
         click.Option(
             ["--host"],
             metavar="ADDR",
-            help="Daemon at HOST:PORT of the loopback interface [env: PTRACED_HOST].",
+            help="Daemon at HOST:PORT: by TLS, unless it is on this machine and no --tls is "
+            "given [env: PTRACED_HOST].",
+        ),
+        click.Option(
+            ["--tls"],
+            metavar="FOLDER",
+            help="Folder with ca.crt, user.crt and user.key for TLS [env: PTRACED_TLS; "
+            "else ~/.config/ptraced].",
+        ),
+        *(
+            click.Option(
+                [f"--tls-{name}"], metavar="FILE", help=f"{what} instead of that folder's."
+            )
+            for name, what in _TLS_FILES.items()
         ),
         click.Option(
             ["--socket"],
@@ -193,7 +215,12 @@ def limit_options() -> list[click.Parameter]:
 
 def take_place(values: dict[str, Any]) -> Place:
     """Take the values of place_options() out of `values`."""
-    return Place(values.pop("host"), values.pop("socket"))
+    given = {name: values.pop(f"tls_{name}") for name in _TLS_FILES}
+    folder = values.pop("tls")
+    tls = None
+    if folder or any(given.values()):
+        tls = find_tls(folder, given["ca"], given["cert"], given["key"])
+    return Place(values.pop("host"), values.pop("socket"), tls)
 
 
 def take_selection(values: dict[str, Any]) -> Selection:

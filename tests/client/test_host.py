@@ -428,14 +428,23 @@ class TestUnreachable:
                 f"bad address {address!r}: expected HOST:PORT, such as localhost:7878"
             )
 
-    def test_plain_tcp_stays_on_this_machine(self) -> None:
+    def test_an_address_elsewhere_needs_certificates(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
         with pytest.raises(ClientError) as caught:
-            connect("192.0.2.1:7878")
+            connect("192.0.2.1:7879")
         assert str(caught.value) == (
-            "refused to connect to 192.0.2.1:7878: this version speaks plain TCP, which shows "
-            "all data to the network; only loopback addresses are allowed. Forward the daemon's "
-            "socket instead: `ssh -L /tmp/ptraced.sock:/run/ptraced/ptraced.sock HOST`, then "
-            "`--socket /tmp/ptraced.sock`"
+            f"cannot read {tmp_path}/ptraced/ca.crt: No such file or directory; a daemon elsewhere "
+            "needs ca.crt, user.crt and user.key, from its administrator (`ptraced-certs user "
+            "NAME`), in ~/.config/ptraced or named by --tls"
+        )
+
+    def test_certificates_are_for_an_address(self, tmp_path: Path) -> None:
+        with pytest.raises(ClientError) as caught:
+            connect(socket=tmp_path / "s", tls=tmp_path)
+        assert str(caught.value) == (
+            "certificates are for a daemon at HOST:PORT; name it by --host"
         )
 
     def test_nothing_listens_at_the_port(self) -> None:

@@ -76,11 +76,11 @@ def _version(package: str) -> str:
 def _check_daemon(place: Place) -> tuple[list[tuple[str, str]], bool]:
     """Return rows on the daemon, and whether something can be traced."""
     try:
-        with connect(place.host, socket=place.socket) as host:
+        with connect(place.host, socket=place.socket, tls=place.tls) as host:
             # The first row is the client again.
             return status_rows(host)[1:], True
     except NoDaemonError as error:
-        if may_trace() and _find_daemon() and place == Place(None, None):
+        if may_trace() and _find_daemon() and place == Place(None, None, None):
             return [("daemon", "none runs; `run` and `trace` start one for themselves")], True
         return [("daemon", str(error))], False
     except ClientError as error:

@@ -27,7 +27,7 @@ def declare() -> click.Command:
 def run(**values: Any) -> int:
     """End the sessions that are named, in their order, up to the first that is not there."""
     place = take_place(values)
-    with connect(place.host, socket=place.socket) as host:
+    with connect(place.host, socket=place.socket, tls=place.tls) as host:
         for session_id in values["ids"]:
             host.kill(session_id)
     return 0

@@ -34,7 +34,7 @@ def declare() -> click.Command:
 def run(**values: Any) -> int:
     """Print one event a line; nothing that matches is an error, as a misspelt name is."""
     place = take_place(values)
-    with connect(place.host, socket=place.socket) as host:
+    with connect(place.host, socket=place.socket, tls=place.tls) as host:
         names = host.list_events(*values["globs"])
         if not names:
             raise ClientError(f"no event matches {' '.join(values['globs']) or '*'}")

@@ -36,7 +36,7 @@ def run(**values: Any) -> int:
     words = values["words"]
     if words and (words[0] != "stop" or len(words) != 2):
         raise click.UsageError(f"expected `stop ID`, not {' '.join(words)!r}")
-    with connect(place.host, socket=place.socket) as host:
+    with connect(place.host, socket=place.socket, tls=place.tls) as host:
         if words:
             host.stop(words[1])
         else:

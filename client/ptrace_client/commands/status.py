@@ -26,7 +26,7 @@ def declare() -> click.Command:
 def run(**values: Any) -> int:
     """Print a line for each."""
     place = take_place(values)
-    with connect(place.host, socket=place.socket) as host:
+    with connect(place.host, socket=place.socket, tls=place.tls) as host:
         print(*columns(status_rows(host)), sep="\n")
     return 0
 

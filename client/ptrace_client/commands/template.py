@@ -28,7 +28,7 @@ def declare() -> click.Command:
 def run(**values: Any) -> int:
     """Print the template of the selected events."""
     place, stacks = take_place(values), take_stacks(values)
-    with connect(place.host, socket=place.socket) as host:
+    with connect(place.host, socket=place.socket, tls=place.tls) as host:
         schemas = host.describe(values["events"], stacks=stacks.request())
         stacks.check(schemas)
         print_template(schemas, values["events"], stacks)
