@@ -1,6 +1,6 @@
 # Needs nothing but make, on a Debian 12, as root: every target installs what it uses first.
 
-.PHONY: demo test test-vm bench lint install proto clean
+.PHONY: demo test test-vm soak bench lint install proto clean
 
 demo: install
 	deploy/demo
@@ -10,6 +10,10 @@ test: lint
 
 test-vm: install
 	.venv/bin/python -m pytest --vm-only
+
+# An hour of sessions and processes that come and go; make test has a minute of it.
+soak: install
+	PTRACED_SOAK_SECONDS=3600 .venv/bin/python -m pytest -s -o faulthandler_timeout=0 tests/kernel/test_soak.py
 
 bench: install
 	bench/run

@@ -44,6 +44,10 @@ int @PROGRAM@(@HIT@ *hit)
 	if (!filter_@N@(ctx))
 		goto leave;
 #endif
+#if @LIMITED@
+	if (!may_submit(@N@))
+		goto leave;
+#endif
 
 	u32 end = @ROW_SIZE@;
 #if @ON_STACK@

@@ -30,5 +30,11 @@ int @PROGRAM@(struct bpf_perf_event_data *hit)
 
 	// From here on a record is a record: clang shall not look into how it was made.
 	asm volatile("" : "+r"(ctx) : : "memory");
-	return filter_0(ctx);
+	if (!filter_0(ctx))
+		return 0;
+#if @LIMITED@
+	if (!may_submit(0))
+		return 0;
+#endif
+	return 1;
 }

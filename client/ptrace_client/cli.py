@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "examples": "List ready analyses, or print one.",
     "list": "List the events of the host.",
     "template": "Write a script to start from.",
+    "whoami": "Show what the policy allows you.",
     "status": "Show who you are to the daemon, and what it can do.",
     "sessions": "List sessions, or stop one.",
     "kill": "End sessions at once.",

@@ -27,7 +27,7 @@ class LostConnection(ClientError):
     """The stream broke off without its end: the daemon died, or the way to it."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, BROKEN_OFF)
+        super().__init__(text, BROKEN_OFF, transient=True)
 
 
 def exit_status(end: pb.End | None) -> int:

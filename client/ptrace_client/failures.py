@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 from ptrace_client import __version__
-from ptrace_client.endpoint import Endpoint
+from ptrace_client.endpoint import Endpoint, NoDaemonError
 from ptrace_client.ends import LostConnection
 from ptrace_client.errors import ClientError
 
@@ -27,7 +27,8 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
     """Return what the user is told when a call failed before it gave an answer."""
     code, text = error.code(), error.details() or ""
     if code in _DAEMON_TEXT:
-        return ClientError(text)
+        # Limits are free again when others have ended.
+        return ClientError(text, transient=code is grpc.StatusCode.RESOURCE_EXHAUSTED)
     if code is grpc.StatusCode.UNAVAILABLE or (
         # gRPC tries a TLS connection again and again that the daemon breaks off.
         code is grpc.StatusCode.DEADLINE_EXCEEDED and endpoint.tls is not None
@@ -37,9 +38,11 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
         try:
             endpoint.check()
         except ClientError as reason:
+            # Certificates do not get right by themselves.
+            reason.transient = endpoint.tls is None or isinstance(reason, NoDaemonError)
             return reason
         if code is grpc.StatusCode.UNAVAILABLE:
-            return ClientError(text + _tls_hint(endpoint))
+            return ClientError(text + _tls_hint(endpoint), transient=True)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return ClientError(
             f"wrong version: the daemon at {endpoint} does not know this call of the contract "
@@ -47,7 +50,9 @@ def explain_failure(error: grpc.RpcError, endpoint: Endpoint) -> ClientError:
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ClientError(
-            f"the daemon at {endpoint} did not answer in time; see its log: `journalctl -u ptraced`"
+            f"the daemon at {endpoint} did not answer in time; see its log: "
+            "`journalctl -u ptraced`",
+            transient=True,
         )
     return ClientError(
         f"the daemon at {endpoint} failed: {code.name}: {text}; "

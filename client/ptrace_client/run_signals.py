@@ -7,12 +7,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ptrace_client.script_errors import EndRun
 
-if TYPE_CHECKING:
-    from ptrace_client.runner import EventStream
+
+class Stoppable(Protocol):
+    """What signals act on: a stream, or the wait for one."""
+
+    def stop(self) -> None:
+        """Ask for the end."""
+
+    def wake(self) -> None:
+        """Have `dump_wanted` looked at."""
+
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,9 +34,10 @@ class RunSignals:
     """
 
     def __init__(self) -> None:
-        self.stream: EventStream | None = None
+        self.stream: Stoppable | None = None
         self.dump_wanted = False
-        self._stopping = False
+        # The first signal to stop has come.
+        self.stopping = False
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -47,9 +56,9 @@ class RunSignals:
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stream is None or self._stopping:
+        if self.stream is None or self.stopping:
             raise EndRun(128 + number)
-        self._stopping = True
+        self.stopping = True
         # The handler that is running may take long: the server is told now.
         self.stream.stop()
 

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ptrace_client.dispatch import Dispatcher
-from ptrace_client.ends import exit_status, explain_end
+from ptrace_client.ends import LostConnection, exit_status, explain_end
 from ptrace_client.errors import ClientError
 from ptrace_client.interval import Ticker
 from ptrace_client.losses import Losses
@@ -21,6 +21,9 @@ from ptrace_client.run_signals import RunSignals
 from ptrace_client.script import Script, load_script
 from ptrace_client.script_errors import EndRun, ScriptErrors
 from ptrace_proto import ptrace_pb2 as pb
+
+if TYPE_CHECKING:
+    from ptrace_client.reconnect import Reconnector
 
 __all__ = ["EventStream", "RunOptions", "load_script", "run_script"]
 
@@ -72,15 +75,21 @@ class EventStream(Protocol):
         """Make next() return None at once."""
 
 
-def run_script(script: Script, open_stream: Callable[[], EventStream], options: RunOptions) -> int:
+def run_script(
+    script: Script,
+    open_stream: Callable[[], EventStream],
+    options: RunOptions,
+    reconnector: Reconnector | None = None,
+) -> int:
     """Run a script to the end of its stream and return the exit status.
 
     The status is 0, 1 after exceptions in callbacks, that of ends.py where the daemon ended the
     session, what the script gave to sys.exit(), or 128 and the signal's number where a second
-    signal, or a closed stdout, ended the run. Raise ClientError where the stream cannot be opened
-    or breaks off; `__exit__` runs before that.
+    signal, or a closed stdout, ended the run. Where the stream breaks off, or the daemon ends,
+    `reconnector` opens others that go on for it. Raise ClientError where the stream cannot be
+    opened or breaks off for good; `__exit__` runs before that.
     """
-    run = _Run(script, options)
+    run = _Run(script, options, reconnector)
     try:
         with run.signals.installed(), _calm_collector():
             return run.run(open_stream)
@@ -118,7 +127,14 @@ def _calm_collector() -> Iterator[None]:
 
 
 class _Run:
-    def __init__(self, script: Script, options: RunOptions) -> None:
+    def __init__(
+        self, script: Script, options: RunOptions, reconnector: Reconnector | None
+    ) -> None:
+        self._reconnector = reconnector
+        # All before this time has been delivered; CLOCK_MONOTONIC of the host, ns.
+        self._reached = 0
+        # Events that the streams before this one delivered.
+        self._delivered_before = 0
         self.signals = RunSignals()
         self._script = script
         self._options = options
@@ -128,6 +144,8 @@ class _Run:
         self._dispatcher: Dispatcher | None = None
         self._ticker: Ticker | None = None
         self._deadline: int | None = None
+        # The server was asked to stop, as the time is over.
+        self._stopped = False
         self._end: pb.End | None = None
 
     def run(self, open_stream: Callable[[], EventStream]) -> int:
@@ -139,7 +157,7 @@ class _Run:
         self._stream = open_stream()
         self._start(self._stream)
         try:
-            self._loop(self._stream)
+            self._follow()
         except ClientError:
             self._leave()
             raise
@@ -150,6 +168,8 @@ class _Run:
         """Drop the stream and tell what there is to tell after any kind of end."""
         if self._stream is not None:
             self._stream.cancel()
+        if self._reconnector is not None:
+            self._reconnector.close()
         self._losses.report()
         if self._errors.count:
             print(self._errors.summary(), file=sys.stderr)
@@ -158,17 +178,8 @@ class _Run:
 
     def _start(self, stream: EventStream) -> None:
         options = self._options
-        schemas = list(stream.started.schemas)
-        self._dispatcher = Dispatcher(
-            self._script.bind(schemas, options.all_fields),
-            stream.started,
-            self._errors,
-            self._losses,
-            order=options.order,
-            limit=options.exit_n,
-            lost=self._script.lost,
-            between=self._between,
-        )
+        schemas = self._bind(stream)
+        assert self._dispatcher is not None
         for text in dict.fromkeys((*self._script.warnings(schemas), *self._dispatcher.warnings)):
             _warn(text)
         if options.interval_ms is not None and self._script.interval is not None:
@@ -176,6 +187,86 @@ class _Run:
         if options.duration is not None:
             self._deadline = time.monotonic_ns() + round(options.duration * _S)
         self.signals.stream = stream
+
+    def _bind(self, stream: EventStream) -> list[pb.EventSchema]:
+        """Have the handlers take the events of a stream: what its numbers mean is its own."""
+        options = self._options
+        schemas = list(stream.started.schemas)
+        left = None if options.exit_n is None else options.exit_n - self._delivered_before
+        self._dispatcher = Dispatcher(
+            self._script.bind(schemas, options.all_fields),
+            stream.started,
+            self._errors,
+            self._losses,
+            order=options.order,
+            limit=left,
+            lost=self._script.lost,
+            between=self._between,
+        )
+        self._reached = max(self._reached, stream.started.start_time)
+        return schemas
+
+    def _follow(self) -> None:
+        """Deliver the stream, and those that take its place. Raise ClientError at the last end."""
+        while True:
+            broken: LostConnection | None = None
+            assert self._stream is not None
+            try:
+                self._loop(self._stream)
+            except LostConnection as error:
+                broken = error
+            if not self._may_go_on(broken):
+                if broken is not None:
+                    raise broken
+                return
+            if not self._go_on(broken):
+                if broken is not None:
+                    raise broken
+                return
+
+    def _may_go_on(self, broken: LostConnection | None) -> bool:
+        """Whether another stream is wanted."""
+        assert self._dispatcher is not None
+        if self._reconnector is None or self.signals.stopping or self._stopped:
+            return False
+        restarting = self._end is not None and self._end.reason == pb.END_REASON_SHUTDOWN
+        return not self._dispatcher.done and (broken is not None or restarting)
+
+    def _go_on(self, broken: LostConnection | None) -> bool:
+        """Go on with another stream; False where there was none in time."""
+        assert self._reconnector is not None
+        assert self._stream is not None
+        assert self._dispatcher is not None
+        # What waits for its order gets no further mark.
+        self._dispatcher.finish()
+        self._losses.report()
+        self._stream.cancel()
+        self.signals.stream = self._reconnector
+        self._tell(f"{broken or 'the daemon ended'}".partition(": events after")[0])
+        found = self._reconnector.again(self._reached, self._deadline)
+        if found is None:
+            return False
+        self._stream, missed = found
+        self._delivered_before += self._dispatcher.delivered
+        self._end = None
+        self.signals.stream = self._stream
+        if self.signals.stopping:
+            # It came in between.
+            self._stream.stop()
+        if missed.rebooted:
+            self._reached = 0
+            if self._ticker is not None:
+                interval = self._options.interval_ms or 1
+                self._ticker = Ticker(interval * _MS, self._server_time())
+        self._bind(self._stream)
+        self._tell(f"connected again: {missed}")
+        if self._script.reconnected is not None:
+            self._errors.call(self._script.reconnected, missed.start, missed.end)
+        return True
+
+    @staticmethod
+    def _tell(text: str) -> None:
+        print(f"ptrace-client: {terminal_safe(text)}", file=sys.stderr, flush=True)
 
     def _loop(self, stream: EventStream) -> None:
         dispatcher = self._dispatcher
@@ -229,6 +320,7 @@ class _Run:
         return time.monotonic_ns() + self._stream.clock_offset
 
     def _marked(self, mark: int) -> None:
+        self._reached = max(self._reached, mark)
         if self._ticker is not None and self._ticker.marked(mark):
             self._tick()
 
@@ -243,6 +335,7 @@ class _Run:
             self._dump()
         if self._deadline is not None and time.monotonic_ns() >= self._deadline:
             self._deadline = None
+            self._stopped = True
             assert self._stream is not None
             self._stream.stop()
 
@@ -258,7 +351,8 @@ class _Run:
 
     def _summary(self) -> str:
         assert self._dispatcher is not None
-        parts = [f"delivered {self._dispatcher.delivered}", self._losses.summary()]
+        delivered = self._delivered_before + self._dispatcher.delivered
+        parts = [f"delivered {delivered}", self._losses.summary()]
         if self._dispatcher.waiting:
             parts.append(f"{self._dispatcher.waiting} wait for their order")
         if self._dispatcher.late:

@@ -57,6 +57,7 @@ class Script:
         self.interval = self._callables.get("__interval__")
         self.print_stat = self._callables.get("__print_stat__")
         self.lost = self._callables.get("__lost__")
+        self.reconnected = self._callables.get("__reconnected__")
         self._reads: dict[str, Reads] = {}
 
     def projections(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import os
 import select
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +22,11 @@ from ptraced.errors import TraceError
 from ptraced.policy import builtin
 from ptraced.policy.grant import Policy
 from ptraced.service_manager import ServiceManager
+
+if TYPE_CHECKING:
+    from ptraced.server import Server
+
+_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,15 +69,18 @@ def command(
     only_check: bool,
 ) -> None:
     """Serve kernel events to unprivileged clients."""
-    config = _configured(load_config(config_file), socket, socket_mode, embedded)
-    if embedded:
-        # The rules of the host are for its daemon; this one has those of a file that is named.
-        rules = config.policy.rules if config_file is not None else ()
-        config = dataclasses.replace(config, policy=Policy((builtin.owner(os.getuid()), *rules)))
+
+    def configured() -> Config:
+        config = _configured(load_config(config_file), socket, socket_mode, embedded)
+        # The rules of the host are for its daemon; an embedded one has those of a file that is
+        # named.
+        return _owned(config, config_file is not None) if embedded else config
+
+    config = configured()
     if only_check:
         sys.exit(check.run(config))
     log.set_up(config.log)
-    _serve(config, embedded)
+    _serve(config, embedded, configured)
 
 
 def _configured(
@@ -77,12 +88,18 @@ def _configured(
 ) -> Config:
     server = config.server
     if socket is not None:
-        server = dataclasses.replace(server, socket=socket.absolute())
+        server = replace(server, socket=socket.absolute())
     if embedded:
-        server = dataclasses.replace(server, socket_mode=0o600, socket_group="")
+        server = replace(server, socket_mode=0o600, socket_group="")
     if socket_mode is not None:
-        server = dataclasses.replace(server, socket_mode=_mode(socket_mode))
-    return dataclasses.replace(config, server=server)
+        server = replace(server, socket_mode=_mode(socket_mode))
+    return replace(config, server=server)
+
+
+def _owned(config: Config, with_rules: bool) -> Config:
+    """The configuration of an embedded daemon, which allows everything to who runs it."""
+    rules = config.policy.rules if with_rules else ()
+    return replace(config, policy=Policy((builtin.owner(os.getuid()), *rules)))
 
 
 def _mode(text: str) -> int:
@@ -92,43 +109,68 @@ def _mode(text: str) -> int:
         raise TraceError(f"error: --socket-mode {error}") from None
 
 
-def _serve(config: Config, embedded: bool) -> None:
+def _serve(config: Config, embedded: bool, configured: Callable[[], Config]) -> None:
     from ptraced.server import Server
 
     manager = ServiceManager()
     privileges.raise_limits()
     with ExitStack() as resources:
-        if embedded:
-            directory = resources.enter_context(
-                tempfile.TemporaryDirectory(prefix=".state-", dir=config.server.socket.parent)
-            )
-            own = dataclasses.replace(config.server, state_dir=Path(directory))
-            config = dataclasses.replace(config, server=own)
-        stop_requested = _stop_descriptor()
-        server = Server(config)
+        files = Path(resources.enter_context(_state_beside(config))) if embedded else None
+
+        def placed(config: Config) -> Config:
+            if files is None:
+                return config
+            return replace(config, server=replace(config.server, state_dir=files))
+
+        signals = _signal_descriptor()
+        server = Server(placed(config))
         resources.callback(server.stop)
         if embedded:
             print("ready", flush=True)
         with manager.serving(server.responds):
-            _wait(stop_requested, embedded)
+
+            def reload() -> None:
+                with manager.reloading():
+                    _reload(server, lambda: placed(configured()))
+
+            _wait(signals, embedded, reload)
         log.event("stopping")
 
 
-def _stop_descriptor() -> int:
-    """A descriptor that becomes readable at SIGTERM or SIGINT."""
+def _state_beside(config: Config) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=".state-", dir=config.server.socket.parent)
+
+
+def _reload(server: Server, configured: Callable[[], Config]) -> None:
+    """Have a server take the configuration of now; of one with mistakes, nothing."""
+    server.reopen_files()
+    try:
+        server.reload(configured())
+    except TraceError as error:
+        for mistake in str(error).splitlines():
+            log.event(mistake.removeprefix("error: "), logging.ERROR)
+        log.event("not reloaded: the configuration of before stays", logging.ERROR)
+
+
+def _signal_descriptor() -> int:
+    """A descriptor from which the numbers of SIGTERM, SIGINT and SIGHUP are read, a byte each."""
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writing)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (*_STOP, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     return reading
 
 
-def _wait(stop_requested: int, embedded: bool) -> None:
-    watched = [stop_requested] + [sys.stdin.fileno()] * embedded
+def _wait(signals: int, embedded: bool, reload: Callable[[], None]) -> None:
+    """Reload at SIGHUP; return at the signals to stop, or at the end of an embedder's input."""
+    watched = [signals] + [sys.stdin.fileno()] * embedded
     while True:
         readable, _, _ = select.select(watched, [], [])
-        if stop_requested in readable or not os.read(readable[0], 4096):
+        arrived = os.read(readable[0], 4096)
+        if not arrived or (readable[0] == signals and not _STOP.isdisjoint(arrived)):
             return
+        if readable[0] == signals and signal.SIGHUP in arrived:
+            reload()
 
 
 def main() -> None:

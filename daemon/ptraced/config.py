@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -159,6 +159,26 @@ class Config:
             f"error: {DEFAULT_STATE_DIR} cannot be written; "
             "name a directory of the daemon's own by server.state_dir"
         )
+
+
+# What a running daemon takes over, besides rules and quotas.
+_RELOADED = ("log.level",)
+
+
+def changed_settings(before: Config, after: Config) -> list[str]:
+    """The settings that differ and that a running daemon does not take over, "server.socket"."""
+    names = [
+        (section, key.name)
+        for section in get_type_hints(Config)
+        if section not in _TABLES
+        for key in fields(getattr(before, section))
+    ]
+    return [
+        f"{section}.{name}"
+        for section, name in names
+        if f"{section}.{name}" not in _RELOADED
+        and getattr(getattr(before, section), name) != getattr(getattr(after, section), name)
+    ]
 
 
 def load_config(path: Path | None = None) -> Config:

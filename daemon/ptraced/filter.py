@@ -23,10 +23,11 @@ class Filter:
     """A filter that fits its event.
 
     `canonical` is a text that two filters share exactly if their trees are equal; `fields`
-    are the fields of the record that are looked at.
+    are the fields of the record that are looked at. `text` is where it came from, if anywhere.
     """
 
     root: Number
+    text: FilterText | None = field(default=None, compare=False)
     canonical: str = field(init=False)
     fields: frozenset[str] = field(init=False)
 
@@ -62,7 +63,7 @@ def parse_filter(line: str, start: int = 0, end: int | None = None) -> FilterTex
 def check_filter(text: FilterText, format: EventFormat) -> Filter:
     """Check a filter against an event's fields; raises TraceError with a caret."""
     try:
-        return Filter(Checker(format).check(text.syntax))
+        return Filter(Checker(format).check(text.syntax), text)
     except FilterError as fault:
         raise _placed(fault, text.line, text.start) from None
 

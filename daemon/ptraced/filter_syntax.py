@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Never
@@ -40,6 +41,14 @@ class Syntax:
     end: int
     operands: tuple[Syntax, ...] = ()
     depth: int = 1
+
+
+def names(syntax: Syntax) -> Iterator[Syntax]:
+    """Yield the leaves that name a field, or what every event has."""
+    if syntax.kind in ("name", "member"):
+        yield syntax
+    for operand in syntax.operands:
+        yield from names(operand)
 
 
 def parse_syntax(text: str) -> Syntax:

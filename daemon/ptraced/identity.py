@@ -6,7 +6,7 @@ import enum
 import grp
 import os
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class Via(enum.StrEnum):
@@ -46,6 +46,11 @@ def local_caller(uid: int, gid: int, pid: int) -> Caller:
     """The caller behind the kernel's answer about a connection (SO_PEERCRED)."""
     user = user_name(uid)
     return Caller(uid, gid, pid, user, groups_of(user), gids=gids_of(user))
+
+
+def renewed(caller: Caller) -> Caller:
+    """The caller with the groups of now; those of before where the user database is silent."""
+    return replace(caller, groups=groups_of(caller.user) or caller.groups)
 
 
 def user_name(uid: int) -> str:

@@ -1,4 +1,4 @@
-"""Counts of failed submits: the kernel counts in memory that it shares with us."""
+"""Counts of hits that were not submitted, or not with success: in memory shared with the kernel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class LostEvents:
-    """Submits of an event that failed on a CPU since they were last asked for."""
+    """Hits of an event on a CPU that were lost since they were last asked for."""
 
     event: int
     cpu: int
@@ -18,10 +18,14 @@ class LostEvents:
 
 
 class LossCounts:
-    """The mapped map `lost` of a module: a counter per event and CPU, in this order."""
+    """A mapped map with a counter per event and CPU: at event * `stride` + cpu.
 
-    def __init__(self, memory: mmap.mmap, cpus: int) -> None:
-        self._cpus = cpus
+    With `cpus_first` it is at cpu * `stride` + event.
+    """
+
+    def __init__(self, memory: mmap.mmap, stride: int, *, cpus_first: bool = False) -> None:
+        self._stride = stride
+        self._cpus_first = cpus_first
         self._counts = np.frombuffer(memory, np.uint64)
         self._seen = self._counts.copy()
 
@@ -30,7 +34,10 @@ class LossCounts:
         counts = self._counts.copy()
         difference = counts - self._seen
         self._seen = counts
-        return [
-            LostEvents(int(slot) // self._cpus, int(slot) % self._cpus, int(difference[slot]))
-            for slot in difference.nonzero()[0]
-        ]
+        found = []
+        for slot in difference.nonzero()[0]:
+            event, cpu = divmod(int(slot), self._stride)
+            if self._cpus_first:
+                event, cpu = cpu, event
+            found.append(LostEvents(event, cpu, int(difference[slot])))
+        return found

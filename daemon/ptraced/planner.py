@@ -11,9 +11,11 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
 from ptraced.layout import NO_BLANKS, UNKNOWN_COLUMNS, Blanks, RowLayout, lay_out
-from ptraced.origin import Probe, Sampled
-from ptraced.policy.exposure import Exposure, expose
-from ptraced.policy.grant import Grant
+from ptraced.origin import Probe, Sampled, Tracepoint
+from ptraced.policy.exposure import Exposure
+from ptraced.policy.grant import Grant, StackParts
+from ptraced.policy.renewal import Granted
+from ptraced.policy.selection import blank_warnings, select, stack_parts
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
 from ptraced.quotas.accounts import Holding
 from ptraced.ring_set import RingOptions
@@ -56,6 +58,9 @@ class SessionPlan:
     warnings: list[str]
     # Names of the policy's rules that decided, each once.
     rules: list[str]
+    granted: tuple[Granted, ...]
+    # Whether stacks have the kernel's addresses.
+    addresses: bool = True
 
     @property
     def holding(self) -> Holding:
@@ -84,12 +89,16 @@ def plan_session(
     scope = resolve_scope(request.scope)
     pids = (*scope.pids, *scope.tids)
     events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids, grant)
-    exposures = [expose(event, grant) for event in events]
+    selected = select(events, grant)
+    events, exposures = selected.events, selected.exposures
     _check_filters(events)
     _check_probes(events)
     _check_wake_ups(request, events)
     frames = grant.quota.narrowest(config.quota).stack_depth
-    depths = [_stack_depth(request.stacks, event, frames) for event in events]
+    depths = [
+        _stack_depth(request.stacks, event, exposure.rule.stacks, frames)
+        for event, exposure in zip(events, exposures, strict=True)
+    ]
     layouts = _layouts(events, depths, exposures, request.projections)
     schemas = [
         event_schema(number, event, layout, request.print_formats, depth is not None)
@@ -98,10 +107,31 @@ def plan_session(
         )
     ]
     chosen = list(zip(events, layouts, depths, exposures, strict=True))
-    modules = [*_modules(chosen, scope, headers), *_samplings(chosen, scope)]
+    payer = grant.caller.uid if grant.quota.narrowest(config.quota).is_metered else None
+    modules = [*_modules(chosen, scope, headers, payer), *_samplings(chosen, scope, payer)]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     rules = list(dict.fromkeys(exposure.rule.name for exposure in exposures))
-    return SessionPlan(schemas, modules, rings, _warnings(request, events), rules)
+    granted = tuple(map(_granted, events, exposures, schemas, depths))
+    warnings = [
+        *selected.warnings,
+        *_warnings(request, events),
+        *blank_warnings(events, layouts),
+        *_stack_warnings(request.stacks, events, depths),
+    ]
+    addresses = all(exposure.addresses for exposure in exposures)
+    return SessionPlan(schemas, modules, rings, warnings, rules, granted, addresses)
+
+
+def _granted(
+    event: SelectedEvent, exposure: Exposure, schema: pb.EventSchema, depth: StackDepth | None
+) -> Granted:
+    columns = frozenset(field.name for field in schema.fields)
+    parts = {"kernel": depth.kernel, "user": depth.user} if depth is not None else {}
+    # A probe holds its file open, and a session is longer than what is attached for it.
+    kept = replace(event, origin=Tracepoint()) if isinstance(event.origin, Probe) else event
+    return Granted(
+        kept, exposure, columns, frozenset(part for part, frames in parts.items() if frames)
+    )
 
 
 def describe(
@@ -123,7 +153,10 @@ def describe(
 
 
 def _stack_depth(
-    stacks: pb.Stacks, event: SelectedEvent, allowed: int | None = None
+    stacks: pb.Stacks,
+    event: SelectedEvent,
+    granted: StackParts = StackParts.ALL,
+    allowed: int | None = None,
 ) -> StackDepth | None:
     """What is captured of an event's stack, `allowed` frames at most; None where it has none."""
     if not (stacks.kernel or stacks.user or event.stack):
@@ -143,12 +176,17 @@ def _stack_depth(
             )
         most = min(most, allowed)
     depth = min(asked or most, most)
+    kernel, user = stack_parts(event, granted, *_asked_parts(stacks, event))
+    return StackDepth(depth if kernel else 0, depth if user else 0)
+
+
+def _asked_parts(stacks: pb.Stacks, event: SelectedEvent) -> tuple[bool, bool]:
+    """Which parts of an event's stacks are asked for, the kernel's and the user's."""
     both = not (stacks.kernel or stacks.user)
-    kernel, user = event.options.parts(
+    return event.options.parts(
         stacks.kernel or (both and not stacks.no_kernel),
         stacks.user or (both and not stacks.no_user),
     )
-    return StackDepth(depth if kernel else 0, depth if user else 0)
 
 
 def stack_depth_limit() -> int:
@@ -214,7 +252,9 @@ def _layout(
 _Chosen = tuple[SelectedEvent, RowLayout, StackDepth | None, Exposure]
 
 
-def _modules(chosen: Sequence[_Chosen], scope: Scope, headers: Path) -> Iterator[PlannedModule]:
+def _modules(
+    chosen: Sequence[_Chosen], scope: Scope, headers: Path, payer: int | None
+) -> Iterator[PlannedModule]:
     """Group events that have programs into modules: alike ones that are many share one."""
     groups: dict[tuple[Scope, bool], list[tuple[int, EventPlan]]] = {}
     for number, (event, layout, depth, exposure) in enumerate(chosen, 1):
@@ -231,7 +271,7 @@ def _modules(chosen: Sequence[_Chosen], scope: Scope, headers: Path) -> Iterator
             module = tuple(plan for _, plan in part)
             places = dispatched([plan.format for plan in module], headers)
             yield PlannedModule(
-                ModulePlan(module, own, places),
+                ModulePlan(module, own, places, payer),
                 {position: number for position, (number, _) in enumerate(part)},
             )
 
@@ -269,7 +309,9 @@ def _check_probes(events: Sequence[SelectedEvent]) -> None:
             )
 
 
-def _samplings(chosen: Sequence[_Chosen], scope: Scope) -> Iterator[PlannedModule]:
+def _samplings(
+    chosen: Sequence[_Chosen], scope: Scope, payer: int | None
+) -> Iterator[PlannedModule]:
     """Events that sample have a source each."""
     for number, (event, layout, depth, exposure) in enumerate(chosen, 1):
         if isinstance(event.origin, Sampled):
@@ -281,6 +323,7 @@ def _samplings(chosen: Sequence[_Chosen], scope: Scope) -> Iterator[PlannedModul
                 event_scope(own, event.options),
                 event.filter,
                 depth or StackDepth(0, 0),
+                payer,
             )
             yield PlannedModule(plan, {0: number})
 
@@ -312,6 +355,20 @@ def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list
             "that they start"
         )
     return warnings
+
+
+def _stack_warnings(
+    stacks: pb.Stacks, events: Sequence[SelectedEvent], depths: Sequence[StackDepth | None]
+) -> list[str]:
+    """What users should know of the parts of stacks that they asked for and do not get."""
+    kernel, user = False, False
+    for event, depth in zip(events, depths, strict=True):
+        if depth is not None:
+            asked = _asked_parts(stacks, event)
+            kernel = kernel or (asked[0] and not depth.kernel)
+            user = user or (asked[1] and not depth.user)
+    parts = [part for part, missing in (("kernel", kernel), ("user", user)) if missing]
+    return [f"{part} stacks are left out where the policy shows you none" for part in parts]
 
 
 def _check_filters(events: Sequence[SelectedEvent]) -> None:

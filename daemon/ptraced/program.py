@@ -89,6 +89,8 @@ class ModulePlan:
     events: tuple[EventPlan, ...]
     scope: Scope
     dispatched: dict[int, Dispatched] = field(default_factory=dict)
+    # The uid whose rate it counts to; None where nobody's is limited.
+    payer: int | None = None
 
     @property
     def tagged(self) -> bool:
@@ -142,7 +144,7 @@ class ModulePlan:
             )
             for event in self.events
         )
-        return events, self.scope
+        return events, self.scope, self.payer
 
 
 def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
@@ -160,6 +162,7 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
         ),
         scope_text(plan.scope, tracefs),
         template("filter.h"),
+        rate_text(len(plan.events), plan.payer),
     ]
     if any(isinstance(event.origin, Probe) for event in plan.events):
         parts.append("#include <asm/ptrace.h>")
@@ -209,6 +212,19 @@ def scope_text(scope: Scope, tracefs: Tracefs, looked_through: int = 0) -> str:
         CPU_TEST=" || ".join(f"cpu == {cpu}" for cpu in scope.cpus),
         **offsets,
     )
+
+
+def rate_text(events: int, payer: int | None) -> str:
+    """C of may_submit(), where the rate of a module's user is limited."""
+    if payer is None:
+        return ""
+    stride = throttle_stride(events)
+    return fill("rate.c", STRIDE=stride, SLOTS=stride * possible_cpus())
+
+
+def throttle_stride(events: int) -> int:
+    """Counters that a CPU has in rate.c: whole cache lines of 64 bytes."""
+    return events + 7 & ~7
 
 
 def _dispatch_text() -> str:
@@ -263,6 +279,7 @@ def _program_text(
         GUARDED=int(event.of_file and (filter_has_room or not on_stack)),
         RESULT=int(not event.of_file),
         N=number,
+        LIMITED=int(plan.payer is not None),
         ROW_SIZE=row_size,
         ON_STACK=int(on_stack),
         COPY="\n".join(f"\t{copy}" for copy in _copies(number, event, base, row_size)),

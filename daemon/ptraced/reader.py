@@ -12,11 +12,14 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ptrace_proto import ptrace_pb2 as pb
+from ptraced.loss_counts import LostEvents
 from ptraced.perf_event import Ring
+from ptraced.policy.grant import Quota
+from ptraced.quotas.rates import Amount, Rates
 from ptraced.sampling.source import SamplingSource
 from ptraced.session import Session
 from ptraced.source import Source, now
@@ -57,7 +60,10 @@ class Reader:
     while a source needs that.
     """
 
-    def __init__(self, interval: float, stacks: StackTable, tasks: Tasks) -> None:
+    def __init__(
+        self, interval: float, stacks: StackTable, tasks: Tasks, rates: Rates | None = None
+    ) -> None:
+        self.rates = rates or Rates(Quota)
         self._interval = interval
         self._stacks = stacks
         self._tasks = tasks
@@ -88,6 +94,8 @@ class Reader:
                 undo.callback(self._let_tasks_go)
             self._feeds[source] = _Feed(source, [[] for _ in source.layouts])
             undo.callback(self._feeds.pop, source)
+            if source.plan.payer is not None:
+                self.rates.add(source.plan.payer, source, now())
             self._fit_buffer()
             undo.pop_all()
         self._notify()
@@ -116,6 +124,8 @@ class Reader:
         """Read a source no longer; its rings may be closed after this."""
         with self._lock:
             del self._feeds[source]
+            if source.plan.payer is not None:
+                self.rates.remove(source.plan.payer, source)
             for ring in source.rings:
                 self._poll.unregister(ring.fd)
             if source.needs_tasks:
@@ -178,6 +188,7 @@ class Reader:
                     self._drain(feed)
                 except Exception:
                     _log.exception("a source cannot be read")
+            self.rates.settle(now())
             if started - self._skipped_at >= _SKIPPED_EVERY:
                 self._skipped_at = started
                 for feed in self._feeds.values():
@@ -188,27 +199,38 @@ class Reader:
 
     def _drain(self, feed: _Feed) -> None:
         started = now()
+        read = Amount()
         for ring in feed.source.rings:
-            self._drain_ring(feed, ring)
-        for lost in feed.source.lost():
-            for session, schema_id in feed.takers[lost.event]:
-                session.lose(
-                    schema_id,
-                    lost.cpu,
-                    lost.count,
-                    pb.LOSS_STAGE_KERNEL_BUFFER,
-                    (feed.last_round, now()),
-                )
+            self._drain_ring(feed, ring, read)
+        self._lose(feed, feed.source.lost(), pb.LOSS_STAGE_KERNEL_BUFFER)
+        payer = feed.source.plan.payer
+        if payer is not None:
+            throttled = feed.source.throttled()
+            self._lose(feed, throttled, pb.LOSS_STAGE_THROTTLED)
+            count = sum(lost.count * len(feed.takers[lost.event]) for lost in throttled)
+            self.rates.charge(payer, feed.source, read, count, started)
+            if throttled:
+                reason = self.rates.reason(payer)
+                for session in feed.sessions():
+                    session.throttle(started, reason)
         feed.last_round = started
 
-    def _drain_ring(self, feed: _Feed, ring: Ring) -> None:
+    def _lose(self, feed: _Feed, lost: Iterable[LostEvents], stage: pb.LossStage) -> None:
+        between = feed.last_round, now()
+        for one in lost:
+            for session, schema_id in feed.takers[one.event]:
+                session.lose(schema_id, one.cpu, one.count, stage, between)
+
+    def _drain_ring(self, feed: _Feed, ring: Ring, read: Amount) -> None:
         # Reads the ring at once, and makes the rows later: all programs that were started
         # before a row are known then.
         batches = feed.source.rows(ring, self._buffer)
         if ring.filled and feed.source.needs_tasks:
             self._tasks.catch_up()
         for rows in batches:
-            for session, schema_id in feed.takers[rows.event]:
+            takers = feed.takers[rows.event]
+            read.add(rows.count * len(takers), len(rows.data) * len(takers))
+            for session, schema_id in takers:
                 session.offer(schema_id, ring.cpu, rows)
 
     def _report_skipped(self, feed: _Feed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ptrace_proto import ptrace_pb2 as pb
 from ptraced.stacks import Stack, StackTable
 
 # A client is told to forget when it holds so many.
@@ -13,10 +14,11 @@ _NAMED_MAX = 10
 
 
 class SentStacks:
-    """The stacks that one client holds."""
+    """The stacks that one client holds; with the kernel's addresses where it may see them."""
 
-    def __init__(self, table: StackTable, held: int = _HELD_MAX) -> None:
+    def __init__(self, table: StackTable, addresses: bool = True, held: int = _HELD_MAX) -> None:
         self._table = table
+        self._addresses = addresses
         self._held = held
         self._sent: set[int] = set()
         self._told = 1
@@ -28,6 +30,11 @@ class SentStacks:
             if stack.id not in self._sent:
                 self._sent.add(stack.id)
                 yield stack
+
+    def data(self, stack: Stack) -> bytes:
+        """The serialized pb.Stack for this client, of a stack whose frames are found."""
+        assert stack.data is not None
+        return stack.data if self._addresses else _without_addresses(stack.data)
 
     def silent_python(self, stack: Stack) -> str | None:
         """A sentence for the user, once per process, where its Python functions have no names."""
@@ -53,3 +60,12 @@ class SentStacks:
         self._told = lowest
         self._sent = {number for number in self._sent if number >= lowest}
         return lowest
+
+
+def _without_addresses(stack: bytes) -> bytes:
+    """A Stack whose frames of the kernel have symbol and offset, but no address."""
+    parsed = pb.Stack.FromString(stack)
+    for frame in parsed.frames:
+        if frame.kernel:
+            frame.address = 0
+    return parsed.SerializeToString()

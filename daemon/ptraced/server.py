@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -14,14 +15,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ptraced import log
+from ptraced.audit import kinds
 from ptraced.audit.sinks import open_sinks
 from ptraced.audit.trail import Audit
 from ptraced.compiler import Compiler
-from ptraced.config import Config
+from ptraced.config import Config, changed_settings
 from ptraced.entrances import Entrances
 from ptraced.headers import find_headers
 from ptraced.hub import Hub
+from ptraced.policy.load import unknown_names
 from ptraced.quotas.accounts import Accounts
+from ptraced.quotas.rates import Rates
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -82,6 +86,8 @@ class Server:
     def _build(self, config: Config) -> None:
         audit = self._audit = Audit(open_sinks(config.audit))
         self._undo.callback(audit.close)
+        self._config = config
+        _warn_of_unknown(config)
         tracefs = Tracefs.find()
         headers = find_headers(config.state_dir())
         compiler = Compiler(lambda: find_headers(config.state_dir()))
@@ -94,14 +100,15 @@ class Server:
         self._undo.callback(symbolizer.close)
         stacks = StackTable(symbolizer)
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
-        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks)
+        accounts = Accounts(config.quota)
+        rates = Rates(lambda: accounts.total)
+        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, rates)
         self._undo.callback(reader.close)
         self._reader = reader
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)
         self._undo.callback(hub.close)
-        accounts = Accounts(config.quota)
         self._sessions = Sessions(
-            config, tracefs, headers.path, hub, reader, stacks, config.policy, accounts, audit
+            config, tracefs, headers.path, hub, reader, stacks, accounts, audit
         )
         entrances = Entrances(config, audit.front_event)
         self._undo.callback(entrances.stop)
@@ -138,8 +145,31 @@ class Server:
         """Whether events are still read, as found out within some seconds."""
         return self._reader.responds(seconds)
 
+    def reload(self, config: Config) -> None:
+        """Take the rules, quotas and log level of a configuration; the rest needs a restart.
+
+        Sessions that the new rules do not allow end, all others go on untouched.
+        """
+        for setting in changed_settings(self._config, config):
+            log.event("setting needs a restart", logging.WARNING, setting=setting)
+        logging.getLogger().setLevel(config.log.level.upper())
+        _warn_of_unknown(config)
+        self._sessions.reload(config)
+        rules = [rule.name for rule in config.policy.rules]
+        self._audit.record(kinds.POLICY_RELOAD, None, rules=rules)
+        log.event("reloaded", rules=len(config.policy.rules))
+
+    def reopen_files(self) -> None:
+        """Go on in a new file where one that is written was moved away (logrotate(8))."""
+        self._audit.reopen()
+
     def stop(self) -> None:
         """End all streams with their reason, then release everything."""
         self._sessions.shut_down()
         self._grpc.stop(_GRACE).wait()
         self._undo.close()
+
+
+def _warn_of_unknown(config: Config) -> None:
+    for text in unknown_names(config.policy):
+        log.event(text, logging.WARNING)

@@ -6,6 +6,7 @@ import fnmatch
 import logging
 import platform
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 import grpc
@@ -21,6 +22,7 @@ from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceErro
 from ptraced.filter import FILTER_BYTES_MAX
 from ptraced.identity import Caller
 from ptraced.planner import describe
+from ptraced.policy.messages import grant_message
 from ptraced.sampling.selector import names as sampled_names
 from ptraced.scope import cgroup_root, online_cpus
 from ptraced.sessions import Sessions, realtime_offset
@@ -77,6 +79,7 @@ class Service:
             "DescribeEvents": _unary(self.describe_events, pb.DescribeEventsRequest, self._denied),
             "ListSessions": _unary(self.list_sessions, pb.ListSessionsRequest),
             "StopSession": _unary(self.stop_session, pb.StopSessionRequest),
+            "WhoAmI": _unary(self.who_am_i, pb.WhoAmIRequest),
             "KillSession": _unary(self.kill_session, pb.KillSessionRequest),
         }
         # Responses of Trace are serialized already.
@@ -107,6 +110,7 @@ class Service:
             online_cpus=online_cpus(),
             monotonic_time=now(),
             realtime_offset=realtime_offset(),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         )
 
     @staticmethod
@@ -159,6 +163,12 @@ class Service:
     ) -> pb.KillSessionResponse:
         self._sessions.kill(request.session_id, self._identify(context.peer()))
         return pb.KillSessionResponse()
+
+    def who_am_i(self, request: pb.WhoAmIRequest, context: CallContext) -> pb.WhoAmIResponse:
+        caller = self._identify(context.peer())
+        answer = grant_message(self._sessions.grant(caller), self._sessions.used(caller))
+        answer.caller.CopyFrom(_caller_message(caller))
+        return answer
 
     def trace(self, request: pb.TraceRequest, context: CallContext) -> Iterator[bytes]:
         try:

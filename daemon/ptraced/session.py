@@ -28,6 +28,10 @@ from ptraced.stacks import StackTable
 MESSAGE_BYTES = 1 << 20
 
 
+# It goes on when nothing was held back for so long, ns.
+_THROTTLE_OVER = 1_000_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a session has carried: events and bytes put into its stream, and losses by stage.
@@ -64,6 +68,7 @@ class Session:
         queue_bytes: int,
         caller: Caller,
         stacks: StackTable,
+        addresses: bool = True,
     ) -> None:
         self.id = session_id
         self.request = request
@@ -75,13 +80,16 @@ class Session:
         # Breaks the call off, whether its client reads or not.
         self.cut: Callable[[], object] = self.cancel
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
-        self._stacks = SentStacks(stacks)
+        self._stacks = SentStacks(stacks, addresses)
         self._changed = threading.Condition()
         self._data = BatchQueue(queue_bytes)
         # The latest mark, the one that is to be sent, and the last one that was.
         self._latest_mark = self._mark = self._marked = 0
         self._losses: dict[tuple[int, int, pb.LossStage], _Range] = {}
         self._warnings: list[str] = []
+        self._throttles: list[pb.Throttle] = []
+        # When something was last held back, 0 while nothing is.
+        self._throttled_at = 0
         self._end: pb.End | None = None
         self._cancelled = False
         self._delivered = dict.fromkeys((schema.id for schema in schemas), 0)
@@ -134,6 +142,10 @@ class Session:
         """End a round: every event older than `time_` was offered. Wakes the taker."""
         with self._changed:
             self._latest_mark = time_
+            if self._throttled_at and time_ - self._throttled_at > _THROTTLE_OVER:
+                self._throttles.append(pb.Throttle(time=self._throttled_at))
+                self._throttled_at = 0
+                self._changed.notify()
             due = time_ - self._marked >= self.request.mark_interval > 0
             if self._data or self._losses or due:
                 self._mark = time_
@@ -143,6 +155,14 @@ class Session:
         with self._changed:
             self._warnings.append(text)
             self._changed.notify()
+
+    def throttle(self, time_: int, reason: str) -> None:
+        """Tell, once, that the kernel part only counts from about `time_` (ns) on."""
+        with self._changed:
+            if not self._throttled_at:
+                self._throttles.append(pb.Throttle(started=True, time=time_, reason=reason))
+                self._changed.notify()
+            self._throttled_at = time_
 
     def finish(self, reason: pb.EndReason, text: str = "") -> None:
         """End the stream behind all that is queued; the first reason stands."""
@@ -201,7 +221,7 @@ class Session:
                 return
 
     def _has_something(self) -> bool:
-        if self._losses or self._warnings or self._cancelled:
+        if self._losses or self._warnings or self._throttles or self._cancelled:
             return True
         # What ends a round, or the stream, stands behind the data.
         if self._data:
@@ -223,6 +243,8 @@ class Session:
                 for (schema_id, cpu, stage), lost in self._losses.items()
             ],
         )
+        control.throttles.extend(self._throttles)
+        self._throttles.clear()
         self._warnings.clear()
         self._losses.clear()
         return control
@@ -249,11 +271,11 @@ class Session:
         """What has to stand before these batches: the stacks that were not sent yet."""
         for batch in batches:
             for stack in self._stacks.new(batch.rows.stacks):
-                assert stack.data is not None
+                data = self._stacks.data(stack)
                 note = self._stacks.silent_python(stack) if self.request.stacks.python else None
                 if note is not None:
                     self.warn(note)
-                yield wire.stack_header(len(stack.data)) + stack.data
+                yield wire.stack_header(len(data)) + data
 
     def _samples(self, batches: list[QueuedBatch]) -> Iterator[bytes]:
         """Messages of self-describing samples, which take many times the room of rows."""

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
@@ -16,9 +16,11 @@ from ptraced.audit.trail import Audit
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, NotFound
 from ptraced.hub import Hub
-from ptraced.identity import Caller
+from ptraced.identity import Caller, renewed
 from ptraced.planner import SessionPlan, plan_session
-from ptraced.policy.grant import Grant, Policy, Quota
+from ptraced.policy.grant import Grant, Quota
+from ptraced.policy.refusals import check_named
+from ptraced.policy.renewal import Granted, withdrawn
 from ptraced.quotas.accounts import Account, Accounts
 from ptraced.reader import AnySource, Reader
 from ptraced.session import Session, Usage, stage_name
@@ -38,6 +40,7 @@ class _Open:
     session: Session
     sources: list[AnySource]
     account: Account
+    granted: tuple[Granted, ...]
     killed: bool = False
 
 
@@ -52,14 +55,12 @@ class Sessions:
         hub: Hub,
         reader: Reader,
         stacks: StackTable,
-        policy: Policy,
         accounts: Accounts,
         audit: Audit,
     ) -> None:
         self._audit = audit
         self._config = config
         self._accounts = accounts
-        self._policy = policy
         self._tracefs = tracefs
         self._headers = headers
         self._hub = hub
@@ -76,7 +77,7 @@ class Sessions:
 
     def grant(self, caller: Caller) -> Grant:
         """What the policy allows a caller by now."""
-        return self._policy.grant(caller)
+        return self._config.policy.grant(caller)
 
     def open(self, request: pb.TraceRequest, caller: Caller) -> tuple[Session, pb.Started]:
         """Check a request, attach what it asks for, and start to queue.
@@ -92,11 +93,14 @@ class Sessions:
                 )
             self._opening += 1
         try:
-            grant = self._policy.grant(caller)
+            config = self._config
+            grant = config.policy.grant(caller)
+            check_named(grant)
             account = self._accounts.open(caller.uid, grant.quota)
             with contextlib.ExitStack() as failed:
                 failed.callback(account.close)
-                plan = plan_session(request, self._tracefs, self._headers, self._config, grant)
+                self._reader.rates.allow(caller.uid, grant.quota)
+                plan = plan_session(request, self._tracefs, self._headers, config, grant)
                 account.reserve(plan.holding)
                 session = Session(
                     secrets.token_hex(8),
@@ -105,17 +109,21 @@ class Sessions:
                     self._config.limits.queue_bytes,
                     caller,
                     self._stacks,
+                    plan.addresses,
                 )
                 opened = self._attach(session, plan, account)
                 failed.pop_all()
             with self._lock:
                 self._open[session.id] = opened
                 closing = self._closing
+                reloaded = self._config is not config
         finally:
             with self._lock:
                 self._opening -= 1
         if closing:
             self._finish(session, pb.END_REASON_SHUTDOWN, _SHUTDOWN)
+        if reloaded:
+            self._end_if_withdrawn(opened)
         for text in plan.warnings:
             session.warn(text)
         self._audit.record(
@@ -130,7 +138,7 @@ class Sessions:
             session.stacks_resolved()
 
     def _attach(self, session: Session, plan: SessionPlan, account: Account) -> _Open:
-        opened = _Open(session, [], account)
+        opened = _Open(session, [], account, plan.granted)
         try:
             for module in plan.modules:
                 source = self._hub.acquire(module.plan, plan.rings)
@@ -244,7 +252,24 @@ class Sessions:
         return self._accounts.used(caller.uid)
 
     def _may_see(self, caller: Caller, session: Session) -> bool:
-        return caller.uid == session.caller.uid or self._policy.grant(caller).admin
+        return caller.uid == session.caller.uid or self.grant(caller).admin
+
+    def reload(self, config: Config) -> None:
+        """Take the rules and quotas of a configuration, and end sessions they do not allow."""
+        with self._lock:
+            self._config = replace(self._config, policy=config.policy, quota=config.quota)
+            self._accounts.total = config.quota
+            opened = list(self._open.values())
+        for each in opened:
+            caller = renewed(each.session.caller)
+            self._reader.rates.allow(caller.uid, self.grant(caller).quota)
+            self._end_if_withdrawn(each)
+
+    def _end_if_withdrawn(self, opened: _Open) -> None:
+        text = withdrawn(opened.granted, self.grant(renewed(opened.session.caller)))
+        if text and not opened.session.ended:
+            self._finish(opened.session, pb.END_REASON_NOT_ALLOWED, text)
+            log.event("session not allowed any more", session=opened.session.id, reason=text)
 
     def shut_down(self) -> None:
         """End all streams, and open no more."""

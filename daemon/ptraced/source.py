@@ -17,6 +17,7 @@ from ptraced.loss_counts import LossCounts, LostEvents
 from ptraced.origin import Probe, Site
 from ptraced.probes.refusal import explain_refusal
 from ptraced.program import EventPlan, ModulePlan, fill_scope, program_name
+from ptraced.quotas.credit import Credit
 from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import online_cpus, possible_cpus
@@ -80,6 +81,15 @@ class Source:
         """Failed submits since the last call, by event and CPU."""
         return self._loss_counts.new()
 
+    def throttled(self) -> list[LostEvents]:
+        """Hits since the last call that were only counted, by event and CPU."""
+        return self._credit.throttled() if self._credit else []
+
+    def set_credit(self, hits: int) -> None:
+        """Let so many hits be submitted from now on, where the plan has a payer."""
+        if self._credit:
+            self._credit.set(hits)
+
     def skipped(self) -> list[tuple[int, int]]:
         """(event, runs) that the kernel skipped since the last call.
 
@@ -114,6 +124,8 @@ class Source:
             self._maps[name] = Map(name, spec)
             self._resources.callback(self._maps[name].close)
         self._enabled = self._maps["enabled"].mapped()
+        limited = self.plan.payer is not None
+        self._credit = Credit(self._maps, len(self.plan.events)) if limited else None
         self._loss_counts = LossCounts(self._maps["lost"].mapped(), possible_cpus())
 
     def _open_rings(self, options: RingOptions) -> None:

@@ -80,7 +80,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "api_minor", "kernel_release", "machine", "hostname", "features", "limits", "caller", "online_cpus", "monotonic_time", "realtime_offset")
+    __slots__ = ("version", "api_minor", "kernel_release", "machine", "hostname", "features", "limits", "caller", "online_cpus", "monotonic_time", "realtime_offset", "boot_id")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     API_MINOR_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,7 @@ class ServerInfo(_message.Message):
     ONLINE_CPUS_FIELD_NUMBER: _ClassVar[int]
     MONOTONIC_TIME_FIELD_NUMBER: _ClassVar[int]
     REALTIME_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     version: str
     api_minor: int
     kernel_release: str
@@ -103,7 +104,8 @@ class ServerInfo(_message.Message):
     online_cpus: _containers.RepeatedScalarFieldContainer[int]
     monotonic_time: int
     realtime_offset: int
-    def __init__(self, version: _Optional[str] = ..., api_minor: _Optional[int] = ..., kernel_release: _Optional[str] = ..., machine: _Optional[str] = ..., hostname: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., online_cpus: _Optional[_Iterable[int]] = ..., monotonic_time: _Optional[int] = ..., realtime_offset: _Optional[int] = ...) -> None: ...
+    boot_id: str
+    def __init__(self, version: _Optional[str] = ..., api_minor: _Optional[int] = ..., kernel_release: _Optional[str] = ..., machine: _Optional[str] = ..., hostname: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., online_cpus: _Optional[_Iterable[int]] = ..., monotonic_time: _Optional[int] = ..., realtime_offset: _Optional[int] = ..., boot_id: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("sessions", "events_per_session", "queue_bytes", "buffer_pages", "filter_bytes")

@@ -150,6 +150,23 @@ def test_skipped_runs_are_told_but_not_counted_as_lost() -> None:
     assert message.end.totals[0].lost == 0
 
 
+def test_a_throttle_is_told_once_and_is_over_after_a_second_without_one() -> None:
+    second = 1_000_000_000
+    throttled = session()
+    for time in (second, 2 * second):
+        throttled.throttle(time, "a limit")
+        throttled.mark(time)
+    throttled.mark(3 * second)
+    throttled.mark(4 * second)
+    throttled.finish(pb.END_REASON_STOPPED)
+
+    told = [throttle for message in messages(throttled) for throttle in message.throttles]
+    assert told == [
+        pb.Throttle(started=True, time=second, reason="a limit"),
+        pb.Throttle(time=2 * second),
+    ]
+
+
 def test_the_first_reason_to_end_stands() -> None:
     one = session()
     one.finish(pb.END_REASON_SHUTDOWN, "bye")

@@ -24,9 +24,15 @@ def effective(uid: int) -> Iterator[None]:
 
 def own_rule(uid: int, **settings: object) -> str:
     """A rule of a configuration for one user: of all events, of its own tasks."""
-    table = {"events": ["*"], "uprobes": "own", "stacks": "all", **settings}
-    lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
-    return "\n".join(["[[rule]]", f'name = "user-{uid}"', f'users = ["#{uid}"]', *lines, ""])
+    table = {
+        "name": f"user-{uid}",
+        "users": [f"#{uid}"],
+        "events": ["*"],
+        "uprobes": "own",
+        "stacks": "all",
+        **settings,
+    }
+    return "\n".join(["[[rule]]", *(f"{key} = {_toml(value)}" for key, value in table.items()), ""])
 
 
 def _toml(value: object) -> str:

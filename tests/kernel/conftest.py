@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commandline import open_folder
 from processes import Calls, Daemon
 from sampled import Program
 
@@ -44,6 +46,19 @@ def own_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     yield start
     for daemon in started:
         daemon.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[str], Daemon]]:
+    """Starts a daemon, which users other than root can reach, with a configuration."""
+    with open_folder() as folder, contextlib.ExitStack() as undo:
+
+        def start(config: str) -> Daemon:
+            daemon = Daemon(folder, config=config)
+            undo.callback(daemon.stop)
+            return daemon
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -64,10 +64,36 @@ def programs_of(daemon: Daemon) -> set[int]:
     return found
 
 
+def ids_of(daemon: Daemon) -> dict[str, set[int]]:
+    """Ids of what a daemon holds of BPF: by "prog", "map" and "link"."""
+    found: dict[str, set[int]] = {"prog": set(), "map": set(), "link": set()}
+    for info in Path(f"/proc/{daemon.pid}/fdinfo").iterdir():
+        try:
+            lines = info.read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for line in lines:
+            kind, separator, number = line.partition("_id:")
+            if separator and kind in found:
+                found[kind].add(int(number))
+    return found
+
+
+def bpf_ids(kind: str) -> set[int]:
+    """Ids of all programs, maps or links of this host."""
+    said = subprocess.run(["bpftool", "-j", kind, "show"], check=True, capture_output=True)
+    return {item["id"] for item in json.loads(said.stdout or "[]")}
+
+
 def children_of(pid: int) -> list[int]:
     """Processes that any thread of `pid` started."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
 
 
 def resident_bytes(daemon: Daemon) -> int:

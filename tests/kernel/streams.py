@@ -12,7 +12,7 @@ from ptrace_client.stream import Stream
 from ptrace_proto import ptrace_pb2 as pb
 
 GETPPID = "syscalls:sys_enter_getppid"
-COUNTED = {pb.LOSS_STAGE_KERNEL_BUFFER, pb.LOSS_STAGE_QUEUE}
+COUNTED = {pb.LOSS_STAGE_KERNEL_BUFFER, pb.LOSS_STAGE_QUEUE, pb.LOSS_STAGE_THROTTLED}
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Total:
     lost: Counter[int] = field(default_factory=Counter)
     by_cpu: Counter[tuple[int, int]] = field(default_factory=Counter)
     losses: list[pb.Loss] = field(default_factory=list)
+    throttles: list[pb.Throttle] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     schemas: list[pb.EventSchema] = field(default_factory=list)
@@ -35,6 +36,10 @@ class Total:
     def produced(self) -> int:
         return self.delivered.total() + self.lost.total()
 
+    def lost_at(self, stage: pb.LossStage) -> int:
+        """Events that were lost at a stage."""
+        return sum(loss.count for loss in self.losses if loss.stage == stage)
+
     def add(self, message: pb.TraceResponse) -> None:
         for loss in message.losses:
             self.losses.append(loss)
@@ -44,6 +49,7 @@ class Total:
             self.batches.append(batch)
             self.delivered[batch.schema_id] += batch.count
             self.by_cpu[batch.schema_id, batch.cpu] += batch.count
+        self.throttles += message.throttles
         self.stacks += message.stacks
         self.samples += message.samples
         self.warnings += [warning.text for warning in message.warnings]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from commandline import open_folder
 from leftovers import programs_of, wait_until
 from processes import Calls, Daemon
 from strangers import ANN, BEN, connected_as, rule
@@ -19,19 +17,6 @@ from ptrace_client.host import Host
 from ptrace_proto import ptrace_pb2 as pb
 
 PAGES = 16
-
-
-@pytest.fixture
-def served() -> Iterator[Callable[[str], Daemon]]:
-    """Starts a daemon, which users other than root can reach, with a configuration."""
-    with open_folder() as folder, contextlib.ExitStack() as undo:
-
-        def start(config: str) -> Daemon:
-            daemon = Daemon(folder, config=config)
-            undo.callback(daemon.stop)
-            return daemon
-
-        yield start
 
 
 def request(selector: str = GETPPID, **options: object) -> pb.TraceRequest:

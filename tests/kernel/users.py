@@ -20,7 +20,7 @@ SMALLER_BUFFER = re.compile(
 )
 
 
-def start_daemon(folder: Path, *prefix: str) -> Daemon:
+def start_daemon(folder: Path, *prefix: str, config: str = "") -> Daemon:
     """Start a daemon as a user of its own, with just the capabilities that it needs.
 
     The words of `prefix` stand before its command line. Its files are in `folder`.
@@ -28,4 +28,4 @@ def start_daemon(folder: Path, *prefix: str) -> Daemon:
     own = folder / "daemon"
     own.mkdir()
     os.chown(own, DAEMON_UID, DAEMON_UID)
-    return Daemon(own, prefix=(*prefix, *AS_DAEMON))
+    return Daemon(own, config=config, prefix=(*prefix, *AS_DAEMON))

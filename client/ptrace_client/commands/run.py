@@ -23,6 +23,7 @@ from ptrace_client.options import (
     take_selection,
 )
 from ptrace_client.output import redirect_output
+from ptrace_client.reconnect import Reconnect, reconnect_option, spelled_out
 from ptrace_client.request import check_buffer_pages, trace_request
 from ptrace_client.runner import RunOptions, run_script
 from ptrace_client.script import Script, load_script
@@ -39,7 +40,7 @@ class RunCommand(click.Command):
 
         The first line of an example has the defaults for what is not given.
         """
-        own, script = split_arguments(args, self.get_params(ctx))
+        own, script = split_arguments(spelled_out(args), self.get_params(ctx))
         if script and script[0].startswith("@"):
             example = find_analysis(script[0])
             script[0] = str(example.path)
@@ -64,6 +65,7 @@ def declare() -> click.Command:
                 help="Call __interval__() this often.",
             ),
             *limit_options(),
+            reconnect_option(),
             click.Option(["--all-fields"], is_flag=True, help="Ask for fields not used, too."),
             click.Option(["--strict"], is_flag=True, help="A handler's exception ends the run."),
             click.Option(["-q", "--quiet"], is_flag=True, help="No messages but errors."),
@@ -80,6 +82,7 @@ def run(**values: Any) -> int:
     check_buffer_pages(selection.mmap_pages)
     output = values.pop("output")
     module, *arguments = values.pop("script")
+    reconnect = Reconnect(place, values.pop("reconnect"))
     options = RunOptions(
         interval_ms=values.pop("interval"),
         order=selection.order,
@@ -97,7 +100,8 @@ def run(**values: Any) -> int:
         # 15 to 35 ms. Not so what the script makes: its open files are written when they go.
         gc.freeze()
         script = load_script(module, arguments)
-        return run_on(host, script, schemas, selection, options, os.path.basename(module))
+        label = os.path.basename(module)
+        return run_on(host, script, schemas, selection, options, label, reconnect)
 
 
 def run_on(
@@ -107,17 +111,20 @@ def run_on(
     selection: Selection,
     options: RunOptions,
     label: str,
+    reconnect: Reconnect,
 ) -> int:
     """Run `script` on the events of `selection`, which `schemas` describe; return the status.
 
     `label` names the run in the daemon's list of sessions.
     """
+    mark_intervals = [(options.interval_ms or 0) * _NS_PER_MS, reconnect.mark_interval]
     request = trace_request(
         selection.events,
         projections=script.projections(schemas, options.all_fields),
         # The runner then knows at every tick how far it has got.
-        mark_interval=(options.interval_ms or 0) * _NS_PER_MS,
+        mark_interval=min(filter(None, mark_intervals), default=0),
         label=label,
         **selection.scope(),
     )
-    return run_script(script, lambda: host.open(request), options)
+    reconnector = reconnect.reconnector(host, request)
+    return run_script(script, lambda: host.open(request), options, reconnector)

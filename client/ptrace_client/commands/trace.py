@@ -17,18 +17,27 @@ from ptrace_client.options import (
     take_selection,
 )
 from ptrace_client.output import redirect_output
+from ptrace_client.reconnect import Reconnect, reconnect_option, spelled_out
 from ptrace_client.request import check_buffer_pages
 from ptrace_client.runner import RunOptions
 from ptrace_client.script import Script
 
 
+class TraceCommand(click.Command):
+    """A command with --reconnect."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line."""
+        return super().parse_args(ctx, spelled_out(args))
+
+
 def declare() -> click.Command:
     """Declare the command's arguments."""
-    return click.Command(
+    return TraceCommand(
         "trace",
         callback=run,
         help="Print live events, one a line, until Ctrl-C. What was lost is told on stderr.",
-        params=[*selection_options(), *limit_options(), *place_options()],
+        params=[*selection_options(), *limit_options(), reconnect_option(), *place_options()],
     )
 
 
@@ -37,6 +46,7 @@ def run(**values: Any) -> int:
     place, selection = take_place(values), take_selection(values)
     check_buffer_pages(selection.mmap_pages)
     output = values.pop("output")
+    reconnect = Reconnect(place, values.pop("reconnect"))
     options = RunOptions(
         interval_ms=None,
         order=selection.order,
@@ -50,7 +60,7 @@ def run(**values: Any) -> int:
         schemas = selection.described(host)
         if output is not None:
             redirect_output(output)
-        return run_on(host, _printing_script(), schemas, selection, options, "trace")
+        return run_on(host, _printing_script(), schemas, selection, options, "trace", reconnect)
 
 
 def _printing_script() -> Script:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.identity import Caller
-from ptraced.layout import Blanks
-from ptraced.origin import Sampled, Tracepoint
+from ptraced.layout import NO_BLANKS, Blanks
+from ptraced.origin import Probe, Sampled
 from ptraced.sampling import counters
 from ptraced.sampling.masking import UPPER_HALF
 from ptraced.schema import parsed_print_format
@@ -19,7 +19,9 @@ from ptraced.tracefs import EventFormat, FormatField
 
 _SETTINGS = Path("/proc/sys/kernel")
 # Their fields are the program's own, and so are what these point to.
-_OF_PROGRAMS = frozenset(("syscalls", "raw_syscalls", "user_events"))
+_OF_PROGRAMS = frozenset(
+    ("syscalls", "raw_syscalls", "user_events", "uprobe", "uretprobe", "usdt"),
+)
 # Members of samples that have addresses of the kernel where the kernel was hit.
 _SAMPLED = frozenset(("ip", "addr", "regs_intr"))
 # Those that have them in forms that are not taken apart, or others than of memory as mapped.
@@ -46,12 +48,13 @@ def address_blanks(event: SelectedEvent) -> Blanks:
     """What of an event is blank for whom addresses are hidden from."""
     if isinstance(event.origin, Sampled):
         return Blanks(_SAMPLED_ALL, _SAMPLED)
-    if isinstance(event.origin, Tracepoint):
-        return Blanks(kernel_addresses=_printed_addresses(event.format))
-    if event.origin.file is not None:
-        return Blanks()
-    # Registers of the kernel: whatever their type is said to be, they may hold an address.
-    return Blanks(kernel_addresses=frozenset(f.name for f in event.format.fields if _is_word(f)))
+    if event.format.system in _OF_PROGRAMS:
+        return NO_BLANKS
+    if isinstance(event.origin, Probe):
+        # Registers of the kernel: whatever their type is said to be, they may hold an address.
+        words = (field.name for field in event.format.fields if _is_word(field))
+        return Blanks(kernel_addresses=frozenset(words))
+    return Blanks(kernel_addresses=_printed_addresses(event.format))
 
 
 def is_kernel_breakpoint(event: SelectedEvent) -> bool:
@@ -67,8 +70,6 @@ def is_kernel_breakpoint(event: SelectedEvent) -> bool:
 @lru_cache(maxsize=4096)
 def _printed_addresses(format: EventFormat) -> frozenset[str]:
     """Fields that are pointers, or are printed as such."""
-    if format.system in _OF_PROGRAMS:
-        return frozenset()
     words = [field for field in format.fields if _is_word(field)]
     printed = _printed_as_addresses(format)
     return frozenset(

@@ -62,6 +62,12 @@ class Quota:
     compile_ms: int | None = None
     cpu_percent: int | None = None
 
+    @property
+    def is_metered(self) -> bool:
+        """Whether anything is limited that goes by the second and is not the compiler's."""
+        metered = (self.events_per_second, self.bytes_per_second, self.stacks_per_second)
+        return any(limit is not None for limit in metered)
+
     def widest(self, other: Quota) -> Quota:
         """The larger limit of each."""
         return self._each(_larger, other)

@@ -37,6 +37,8 @@ class Access:
     def __init__(self, grant: Grant | None, pids: Sequence[int]) -> None:
         self._grant = grant
         self._pids = pids
+        # Whether the file was opened with the caller's rights, not the daemon's.
+        self._as_caller = False
         self._callers: tuple[ProbedProcess, ...] | None = None
 
     def open(self, path: str) -> ProbedFile:
@@ -46,6 +48,7 @@ class Access:
             raise PermissionRefused("the policy does not allow you probes of files")
         if Uprobes.ALL in rights:
             return open_probed(path, self._pids)
+        self._as_caller = True
         return self._open_own(path, self._grant.caller)
 
     def processes(self, event: str, file: ProbedFile) -> tuple[ProbedProcess, ...]:
@@ -61,8 +64,7 @@ class Access:
         return self._callers
 
     def _confined(self, file: ProbedFile, caller: Caller) -> tuple[ProbedProcess, ...]:
-        # By another rule it may have been opened with the daemon's rights.
-        if self._open_own(file.path, caller) != file:
+        if not self._as_caller and self._open_own(file.path, caller) != file:
             raise TraceError(f"'{printable(file.path)}' was replaced meanwhile; try again")
         if file.owner == caller.uid:
             return ()

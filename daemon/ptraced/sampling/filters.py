@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError
 from ptraced.filter import Filter, FilterText, check_filter, parse_filter
-from ptraced.filter_syntax import Syntax
+from ptraced.filter_syntax import Syntax, names
 from ptraced.sampling.members import BY_NAME, CALLCHAIN_COLUMN
 from ptraced.tracefs import EventFormat, FormatField
 
@@ -45,7 +43,7 @@ def filter_format(name: str) -> EventFormat:
 def sample_filter(event: str, text: str, start: int, end: int) -> Filter:
     """The filter text[start:end] on an event's samples; raises TraceError with a caret."""
     parsed = parse_filter(text, start, end)
-    for name in _names(parsed.syntax):
+    for name in names(parsed.syntax):
         _check_known(event, name, parsed)
     return check_filter(parsed, filter_format(event))
 
@@ -61,10 +59,3 @@ def _check_known(event: str, name: Syntax, filter: FilterText) -> None:
     raise TraceError(
         pointed(message, filter.line, filter.start + name.start, filter.start + name.end)
     )
-
-
-def _names(syntax: Syntax) -> Iterator[Syntax]:
-    if syntax.kind in ("name", "member"):
-        yield syntax
-    for operand in syntax.operands:
-        yield from _names(operand)

@@ -39,6 +39,8 @@ class SamplingPlan:
     scope: Scope
     filter: Filter | None = None
     stack: StackDepth = field(default_factory=lambda: StackDepth(0, 0))
+    # The uid whose rate it counts to; None where nobody's is limited.
+    payer: int | None = None
 
     @property
     def columns(self) -> frozenset[str]:
@@ -123,6 +125,7 @@ class SamplingPlan:
             tuple((column.name, column.kind, column.blank) for column in self.layout.columns),
             self.stack if self.layout.stack is not None else None,
             self.scope,
+            self.payer,
         )
 
 

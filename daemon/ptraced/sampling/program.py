@@ -8,7 +8,7 @@ from dataclasses import replace
 from ptraced import filter_c
 from ptraced.origin import Sampled
 from ptraced.own_scope import HARD_INTERRUPT, NMI
-from ptraced.program import fill, scope_text, template
+from ptraced.program import fill, rate_text, scope_text, template
 from ptraced.sampling import counters
 from ptraced.sampling.filters import FILTER_WORDS, filter_format
 from ptraced.sampling.plan import SamplingPlan
@@ -22,7 +22,7 @@ def sample_text(plan: SamplingPlan, tracefs: Tracefs) -> str | None:
     """C for BCC, or None where all samples of the plan's CPUs count."""
     # The event has a ring on the CPUs of the scope only.
     scope = replace(plan.scope, cpus=(), identity=())
-    if plan.filter is None and scope == Scope():
+    if plan.filter is None and scope == Scope() and plan.payer is None:
         return None
     if plan.filter is None:
         filter_text = "static __always_inline bool filter_0(void *ctx) { return true; }"
@@ -33,7 +33,13 @@ def sample_text(plan: SamplingPlan, tracefs: Tracefs) -> str | None:
             scope_text(scope, tracefs, _own_interrupt(plan.origin)),
             template("filter.h"),
             filter_text,
-            fill("sample.c", PROGRAM=PROGRAM, WORDS=FILTER_WORDS),
+            rate_text(1, plan.payer),
+            fill(
+                "sample.c",
+                PROGRAM=PROGRAM,
+                WORDS=FILTER_WORDS,
+                LIMITED=int(plan.payer is not None),
+            ),
         ]
     )
 

@@ -14,6 +14,7 @@ from ptraced.layout import RowLayout
 from ptraced.loss_counts import LostEvents
 from ptraced.perf_event import Ring
 from ptraced.program import fill_scope
+from ptraced.quotas.credit import Credit
 from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows
 from ptraced.sampling.attr import counter_attr, sample_attr
@@ -52,6 +53,7 @@ class SamplingSource:
         self._samples = SampleRows(format, stacks)
         self._throttled = 0
         self._maps: dict[str, Map] = {}
+        self._credit: Credit | None = None
         self._resources = contextlib.ExitStack()
         # Closed first: programs on tracepoints take their time, and breakpoints are few.
         self._open = contextlib.ExitStack()
@@ -81,6 +83,15 @@ class SamplingSource:
         """Samples that were lost since the last call, by CPU."""
         counts = ((ring.cpu, ring.lost()) for ring in self.rings)
         return [LostEvents(0, cpu, count) for cpu, count in counts if count]
+
+    def throttled(self) -> list[LostEvents]:
+        """Samples since the last call that were only counted, by CPU."""
+        return self._credit.throttled() if self._credit else []
+
+    def set_credit(self, hits: int) -> None:
+        """Let so many samples be taken from now on, where the plan has a payer."""
+        if self._credit:
+            self._credit.set(hits)
 
     def skipped(self) -> list[tuple[int, int]]:
         """Nothing: of samples that fall into another BPF program nobody keeps count."""
@@ -132,6 +143,8 @@ class SamplingSource:
         for name, spec in compiled.maps.items():
             self._maps[name] = Map(name, spec)
             self._resources.callback(self._maps[name].close)
+        if self.plan.payer is not None:
+            self._credit = Credit(self._maps, 1)
         descriptors = {name: map_.fd for name, map_ in self._maps.items()}
         loaded = {}
         for name, code in compiled.programs.items():
