@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ Event = dict[str, Any]
 
 
 class Program:
-    """The program of samples.c."""
+    """The program of samples.c, behind the words of `prefix`."""
 
-    def __init__(self, binary: Path) -> None:
+    def __init__(self, binary: Path, prefix: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*prefix, binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
         numbers = map(int, self.process.stdout.readline().split())
@@ -62,10 +62,11 @@ def sampled(
         work()
         stream.stop()
         total = read_to_end(stream)
-        return _taken(stream, total, fields), total
+        return taken(stream, total, fields), total
 
 
-def _taken(stream: Stream, total: Total, fields: tuple[str, ...]) -> list[Event]:
+def taken(stream: Stream, total: Total, fields: tuple[str, ...]) -> list[Event]:
+    """The events of a session of one, by time; all of their fields, or these."""
     if not fields:
         return events(stream, total)
     (schema,) = stream.started.schemas
