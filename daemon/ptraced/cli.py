@@ -60,6 +60,14 @@ _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
     is_flag=True,
     help="Tell what this kernel and installation can do, and end.",
 )
+@click.option(
+    "--explain-policy",
+    "explained_user",
+    metavar="USER",
+    help="Tell what the policy allows to a user, and by which rules; of EVENTS, if some are "
+    "named. The exit status is 1 where something is not allowed.",
+)
+@click.argument("events", nargs=-1, metavar="[EVENTS]...")
 @click.version_option(__version__, "--version", "-V", prog_name="ptraced")
 def command(
     config_file: Path | None,
@@ -67,8 +75,12 @@ def command(
     socket_mode: str | None,
     embedded: bool,
     only_check: bool,
+    explained_user: str | None,
+    events: tuple[str, ...],
 ) -> None:
     """Serve kernel events to unprivileged clients."""
+    if events and explained_user is None:
+        raise click.UsageError(f"EVENTS are for --explain-policy, not {' '.join(events)!r}")
 
     def configured() -> Config:
         config = _configured(load_config(config_file), socket, socket_mode, embedded)
@@ -79,6 +91,10 @@ def command(
     config = configured()
     if only_check:
         sys.exit(check.run(config))
+    if explained_user is not None:
+        from ptraced.policy import explain
+
+        sys.exit(explain.run(config, explained_user, events))
     log.set_up(config.log)
     _serve(config, embedded, configured)
 

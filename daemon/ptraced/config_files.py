@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from ptraced.errors import TraceError
 from ptraced.toml_lines import Lines
 
+# Where rules stand that no file of the host has.
+BUILT_IN = "built in"
+
 Key = tuple[str | int, ...]
 Parsers = Mapping[str, Callable[[Any], Any]]
 
@@ -40,7 +43,7 @@ class Document:
 
     def place(self, *path: str | int) -> str:
         """Where a key stands, "/etc/ptraced/ptraced.toml:7"."""
-        return f"{self.name}:{self.lines.of(*path)}" if self.name else "built in"
+        return f"{self.name}:{self.lines.of(*path)}" if self.name else BUILT_IN
 
     def mistake(self, path: Key, text: str) -> Mistake:
         """What is wrong with a key."""

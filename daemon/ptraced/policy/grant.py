@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 
+from ptraced.config_files import BUILT_IN
 from ptraced.identity import Caller
 
 _Choice = Callable[[int | None, int | None], int | None]
@@ -102,7 +103,7 @@ class Rule:
     """
 
     name: str
-    place: str = "built in"
+    place: str = BUILT_IN
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     events: tuple[str, ...] = ()

@@ -9,7 +9,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ptraced import config_values as values
-from ptraced.config_files import Document, Mistake, Parsers, merged_table, parse_table, shown
+from ptraced.config_files import (
+    BUILT_IN,
+    Document,
+    Mistake,
+    Parsers,
+    merged_table,
+    parse_table,
+    shown,
+)
 from ptraced.policy.grant import Policy, Quota, Rule, StackParts, Tasks, Uprobes
 
 _MANY = 1 << 40
@@ -140,8 +148,13 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def unknown_names(policy: Policy) -> Iterator[str]:
-    """Warnings of users and groups that the host does not know; its LDAP may be down."""
+    """Warnings of users and groups that the host does not know; its LDAP may be down.
+
+    Groups of the rules that are built in need not be there.
+    """
     for rule in policy.rules:
+        if rule.place == BUILT_IN:
+            continue
         named = [name for name in rule.users if name != "*" and not name.startswith("#")]
         absent = [f'user "{name}"' for name in named if not _is_known(pwd.getpwnam, name)]
         absent += [f'group "{name}"' for name in rule.groups if not _is_known(grp.getgrnam, name)]
