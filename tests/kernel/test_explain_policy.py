@@ -100,10 +100,13 @@ def test_the_rule_that_decides_about_each_event(explain: Callable[..., Ended]) -
 
     denied = explain("nobody", "syscalls:sys_enter_write", "sched:sched_stat_runtime")
     assert denied.status == 1
-    write, _ = denied.out.splitlines()
-    assert write == (
-        "syscalls:sys_enter_write: denied: the policy does not allow you syscalls:sys_enter_write"
-    )
+    assert denied.out.splitlines() == [
+        "syscalls:sys_enter_write: denied: the policy does not allow you syscalls:sys_enter_write: "
+        'your rules ("own", "some") are not about it; ask this host\'s administrator for one that '
+        "is",
+        "sched:sched_stat_runtime: denied: sched:sched_stat_runtime may tell of others' tasks, and "
+        'rule "own" allows you your own; ask this host\'s administrator for one of all tasks',
+    ]
 
 
 def test_a_user_whom_no_rule_names_may_nothing(

@@ -81,7 +81,8 @@ def test_one_session_ends_with_what_it_lacks_and_another_loses_nothing(
             3,
             "",
             "warning: the policy does not allow the session any more: the policy does not allow "
-            f"you {SWITCHES}\n",
+            f'you {SWITCHES}: your rules ("others") are not about it; ask this host\'s '
+            "administrator for one that is\n",
         )
         assert foreign not in [session.session_id for session in host.sessions()]
         second.make()

@@ -16,7 +16,7 @@ from ptraced.diagnostics import printable
 from ptraced.errors import NotFound, PermissionRefused, TraceError
 from ptraced.identity import Caller, local_caller
 from ptraced.policy import events as events_table
-from ptraced.policy.exposure import Exposure, expose
+from ptraced.policy.exposure import Exposure, View
 from ptraced.policy.grant import Grant, Quota, Rule, Tasks, Uprobes
 from ptraced.policy.load import unknown_names
 from ptraced.sampling.selector import names as sampled_names
@@ -128,13 +128,14 @@ def _deciding_tracepoints(grant: Grant, tracefs: Tracefs) -> Iterator[tuple[str,
 
 
 def _deciding_samples(grant: Grant, tracefs: Tracefs) -> Iterator[tuple[str, Rule | None]]:
+    view = View(grant)
     for name in sampled_names():
         try:
             (event,) = resolve([name], tracefs)
         except TraceError:
             continue
         try:
-            yield _SAMPLED, expose(event, grant).rule
+            yield _SAMPLED, view.expose(event).rule
         except PermissionRefused:
             yield _SAMPLED, None
 
@@ -157,10 +158,10 @@ def _decision(selector: str, grant: Grant, tracefs: Tracefs | None) -> tuple[lis
         events = resolve([selector], tracefs, grant=grant)
     except PermissionRefused as error:
         return [f"{printable(selector)}: denied: {str(error).removeprefix('error: ')}"], False
-    lines, allowed = [], True
+    view, lines, allowed = View(grant), [], True
     for event in events:
         try:
-            lines.append(f"{event.name}: {_shown(event, expose(event, grant))}")
+            lines.append(f"{event.name}: {_shown(event, view.expose(event))}")
         except PermissionRefused as error:
             lines.append(f"{event.name}: denied: {str(error).removeprefix('error: ')}")
             allowed = False

@@ -13,6 +13,7 @@ from ptraced.policy.addresses import address_blanks, is_kernel_breakpoint, shows
 from ptraced.policy.events import Entry
 from ptraced.policy.grant import Grant, Rule, Tasks
 from ptraced.policy.proc_view import shows_others
+from ptraced.policy.refusals import not_allowed, own_only
 from ptraced.sampling import counters
 from ptraced.selector import SelectedEvent
 
@@ -44,16 +45,14 @@ class View:
         """How a selected event is shown; raises PermissionRefused where it is not."""
         rule = self._grant.rule_for(event.name)
         if rule is None:
-            raise PermissionRefused(f"error: the policy does not allow you {event.name}")
+            raise not_allowed(event.name, self._grant)
         entry = events.find(_name(event))
         addresses = rule.kernel_addresses or self._sees_addresses
         blanks = NO_BLANKS if addresses else _addresses(event, entry)
         if rule.tasks is Tasks.ALL:
             return Exposure(rule, None, blanks, addresses)
         if entry is None or entry.denied:
-            raise PermissionRefused(
-                f"error: {event.name} may tell of others' tasks, and the policy allows you your own"
-            )
+            raise own_only(event.name, rule)
         blanks = replace(blanks, all=blanks.all | self._others(event, entry))
         return Exposure(rule, self._grant.caller.uid, blanks, addresses)
 

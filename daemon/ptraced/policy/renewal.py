@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ptraced.errors import PermissionRefused
-from ptraced.policy.exposure import Exposure, expose
+from ptraced.policy.exposure import Exposure, View
 from ptraced.policy.grant import Grant, Rule, StackParts, Uprobes
 from ptraced.selector import SelectedEvent
 
@@ -37,13 +37,14 @@ class Granted:
 
 def withdrawn(session: Iterable[Granted], grant: Grant) -> str:
     """What of all that a session has a new grant does not allow, one of it; "" for nothing."""
-    return next(filter(None, (_missing(granted, grant) for granted in session)), "")
+    view = View(grant)
+    return next(filter(None, (_missing(granted, view) for granted in session)), "")
 
 
-def _missing(granted: Granted, grant: Grant) -> str:
+def _missing(granted: Granted, view: View) -> str:
     event, before = granted.event, granted.exposure
     try:
-        after = expose(event, grant)
+        after = view.expose(event)
     except PermissionRefused as error:
         return str(error).removeprefix("error: ")
     rule = f'rule "{after.rule.name}"'
