@@ -47,7 +47,7 @@ class Tracer:
         caller = Caller(0, 0) if uid is None else Caller(uid, uid)
         request = pb.TraceRequest(selectors=selectors, **options)
         shown = Exposure(_RULE, owner=uid)
-        with mock.patch("ptraced.planner.expose", return_value=shown):
+        with mock.patch("ptraced.policy.exposure.View.expose", return_value=shown):
             session, started = self.sessions.open(request, caller)
         messages: list[bytes] = []
         reading = threading.Thread(target=lambda: messages.extend(session.messages()))
