@@ -10,10 +10,12 @@ from pathlib import Path
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config
 from ptraced.errors import LimitExceeded, TraceError
+from ptraced.identity import Caller
 from ptraced.layout import NO_BLANKS, UNKNOWN_COLUMNS, Blanks, RowLayout, lay_out
 from ptraced.origin import Probe, Sampled, Tracepoint
 from ptraced.policy.exposure import Exposure
 from ptraced.policy.grant import Grant, StackParts
+from ptraced.policy.processes import check_own
 from ptraced.policy.renewal import Granted
 from ptraced.policy.selection import blank_warnings, select, stack_parts
 from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
@@ -62,6 +64,12 @@ class SessionPlan:
     # Whether stacks have the kernel's addresses.
     addresses: bool = True
 
+    def unpin(self) -> None:
+        """Let go of the processes that were named, once what traces them is attached."""
+        for module in self.modules:
+            for pin in module.plan.scope.pins:
+                pin.release()
+
     @property
     def holding(self) -> Holding:
         """What it takes of the host as long as it is traced."""
@@ -91,6 +99,8 @@ def plan_session(
     events = resolve(request.selectors, tracefs, config.limits.events_per_session, pids, grant)
     selected = select(events, grant)
     events, exposures = selected.events, selected.exposures
+    if any(exposure.owner is not None for exposure in exposures):
+        check_own(scope.pins, grant.caller)
     _check_filters(events)
     _check_probes(events)
     _check_wake_ups(request, events)
@@ -108,7 +118,10 @@ def plan_session(
     ]
     chosen = list(zip(events, layouts, depths, exposures, strict=True))
     payer = grant.caller.uid if grant.quota.narrowest(config.quota).is_metered else None
-    modules = [*_modules(chosen, scope, headers, payer), *_samplings(chosen, scope, payer)]
+    modules = [
+        *_modules(chosen, scope, headers, payer),
+        *_samplings(chosen, scope, payer, grant.caller),
+    ]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     rules = list(dict.fromkeys(exposure.rule.name for exposure in exposures))
     granted = tuple(map(_granted, events, exposures, schemas, depths))
@@ -310,17 +323,20 @@ def _check_probes(events: Sequence[SelectedEvent]) -> None:
 
 
 def _samplings(
-    chosen: Sequence[_Chosen], scope: Scope, payer: int | None
+    chosen: Sequence[_Chosen], scope: Scope, payer: int | None, caller: Caller
 ) -> Iterator[PlannedModule]:
     """Events that sample have a source each."""
     for number, (event, layout, depth, exposure) in enumerate(chosen, 1):
         if isinstance(event.origin, Sampled):
             own = replace(scope, cpus=_event_cpus(event, scope), owner=exposure.owner)
+            own = event_scope(own, event.options)
+            if own.owner is not None:
+                check_own(own.pins, caller)
             plan = SamplingPlan(
                 event.format,
                 event.origin,
                 layout,
-                event_scope(own, event.options),
+                own,
                 event.filter,
                 depth or StackDepth(0, 0),
                 payer,

@@ -373,11 +373,18 @@ def _copy_fixed(field: FormatField, word: int, at: int) -> str:
 
 
 def fill_scope(scope: Scope, maps: dict[str, Map]) -> None:
-    """Put the tasks and control groups of a scope into a loaded module's maps."""
+    """Put the tasks and control groups of a scope into a loaded module's maps.
+
+    The programs that follow children run already: they take out what ends from now on.
+    """
     for pid in scope.pids:
         maps["processes"].update(pid, b"\1")
     for tid in scope.tids:
         maps["threads"].update(tid, b"\1")
+    for pin in scope.pins:
+        # It ended before, and its number may be another's by now.
+        if pin.gone:
+            maps["threads" if pin.thread else "processes"].delete(pin.number)
     for index, directory in enumerate(scope.cgroups):
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.cgroup_match import matching
 from ptraced.diagnostics import printable
 from ptraced.errors import NotFound, TraceError, Unavailable
+from ptraced.pins import DESCRIPTORS_MAX, Pin
 
 TASKS_MAX = 65536
 _CGROUPS_MAX = 64
@@ -34,6 +35,8 @@ class Scope:
     identity: tuple[int, ...] = ()
     # The uid whose tasks alone count; None: all tasks.
     owner: int | None = None
+    # The processes and threads as they were when they were named.
+    pins: tuple[Pin, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def has_tasks(self) -> bool:
@@ -46,26 +49,24 @@ def resolve_scope(request: pb.Scope) -> Scope:
     Raises NotFound for a process, thread or control group that is not there,
     TraceError for a malformed or offline CPU list.
     """
-    for pid in request.pids:
-        _check_task(pid, "process")
-    for tid in request.tids:
-        _check_task(tid, "thread")
+    pids, tids = sorted(set(request.pids)), sorted(set(request.tids))
+    named = [*((pid, False) for pid in pids), *((tid, True) for tid in tids)]
+    pins = tuple(
+        Pin(number, thread, descriptor=index < DESCRIPTORS_MAX)
+        for index, (number, thread) in enumerate(named)
+    )
     cgroups = resolve_cgroups(tuple(request.cgroups))
     identity = [os.stat(directory).st_ino for directory in cgroups]
     if request.pids or request.tids:
         identity.append(next(_serial))
     return Scope(
         cpus=resolve_cpus(request.cpus),
-        pids=tuple(sorted(set(request.pids))),
-        tids=tuple(sorted(set(request.tids))),
+        pids=tuple(pids),
+        tids=tuple(tids),
         cgroups=cgroups,
         identity=tuple(identity),
+        pins=pins,
     )
-
-
-def _check_task(task: int, what: str) -> None:
-    if task <= 0 or not Path(f"/proc/{task}").exists():
-        raise NotFound(f"error: no {what} {task}: it may have exited, or never was")
 
 
 def is_alive(task: int) -> bool:

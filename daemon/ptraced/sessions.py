@@ -112,6 +112,7 @@ class Sessions:
                     plan.addresses,
                 )
                 opened = self._attach(session, plan, account)
+                plan.unpin()
                 failed.pop_all()
             with self._lock:
                 self._open[session.id] = opened

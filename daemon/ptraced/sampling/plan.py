@@ -137,7 +137,8 @@ def event_scope(scope: Scope, options: SampledOptions) -> Scope:
     if not options.pids and not options.tids:
         return scope
     own = resolve_scope(pb.Scope(pids=options.pids, tids=options.tids))
-    return replace(scope, pids=own.pids, tids=own.tids, identity=(*scope.identity, *own.identity))
+    identity = (*scope.identity, *own.identity)
+    return replace(scope, pids=own.pids, tids=own.tids, identity=identity, pins=own.pins)
 
 
 def read_format(whole: bool = True, group: bool = False) -> int:
