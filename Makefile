@@ -18,6 +18,10 @@ soak: install
 bench: install
 	bench/run
 
+# build/ptraced_VERSION_ARCHITECTURE.deb
+deb: install
+	.venv/bin/python deploy/package/build build
+
 lint: install
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check

@@ -27,6 +27,8 @@ COMMANDS: Final = {
     "kill": "End sessions at once.",
     "doctor": "Check this client, the daemon and the host.",
 }
+# Set by a shell that completes a command line, as click's own scripts for shells do.
+_COMPLETE: Final = "_PTRACE_CLIENT_COMPLETE"
 
 
 class Commands(click.Group):
@@ -51,17 +53,22 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def execute(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit status; errors go to stderr in plain words."""
-    from ptrace_client.text import print_error
-
+def command() -> click.Group:
+    """The whole of ptrace-client."""
     group = Commands(
         "ptrace-client",
         help="Trace the kernel of a host through its ptraced daemon, without root.",
         context_settings={"help_option_names": ["-h", "--help"]},
         params=[],
     )
-    group = click.version_option(__version__, message="ptrace-client %(version)s")(group)
+    return click.version_option(__version__, message="ptrace-client %(version)s")(group)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status; errors go to stderr in plain words."""
+    from ptrace_client.text import print_error
+
+    group = command()
     try:
         # Not group.main(): that ends the process with 1 for a closed pipe.
         with group.make_context("ptrace-client", list(arguments)) as context:
@@ -94,4 +101,9 @@ def main() -> None:
     """Run ptrace-client with the arguments of this process."""
     # gRPC's own log lines are for its developers; what matters comes as an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    asked = os.environ.get(_COMPLETE)
+    if asked:
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(command(), {}, "ptrace-client", _COMPLETE, asked))
     sys.exit(execute(sys.argv[1:]))

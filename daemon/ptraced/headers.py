@@ -177,7 +177,8 @@ def _made_once(
     found: FoundHeaders, parent: Path, fill: Callable[[tuple[Path, ...], Path], None]
 ) -> Path:
     path = parent / f"{found.release}-{_digest(found.places)}"
-    if (path / _MARKER).is_file():
+    # Another user's are closed to the compiler, which has no capability to read them by.
+    if (path / _MARKER).is_file() and path.stat().st_uid == os.geteuid():
         return path
     making = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
