@@ -28,6 +28,7 @@ from ptraced.filter_tree import (
     Unary,
 )
 from ptraced.glob_pattern import glob, literal
+from ptraced.origin import USER_PROBES
 from ptraced.tracefs import EventFormat, FormatField
 
 # Comparisons whose results are computed with: each doubles the paths through a program.
@@ -240,7 +241,10 @@ class Checker:
                 f"'{syntax.text}' points into the program's memory: "
                 f"write '{syntax.text}.ustring' for the string there",
             )
-        return _Text(syntax.text, field.ctype, POINTED_MAX, Memory.KERNEL)
+        # What a program's pointer leads to is the program's, too: read as the kernel's it would
+        # tell any program what lies in the kernel, wherever it points.
+        memory = Memory.USER if self._format.system in USER_PROBES else Memory.KERNEL
+        return _Text(syntax.text, field.ctype, POINTED_MAX, memory)
 
     def _match(self, text: _Text, operator: str, subject: Syntax, value: Syntax) -> Number:
         wanted = self._string(text, operator, subject, value)

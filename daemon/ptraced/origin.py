@@ -11,6 +11,9 @@ import os
 import select
 from dataclasses import dataclass
 
+# Systems of the events that probes of files have: what they see is the program's.
+USER_PROBES = ("uprobe", "uretprobe", "usdt")
+
 
 @dataclass(frozen=True, slots=True)
 class Tracepoint:

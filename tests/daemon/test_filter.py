@@ -8,9 +8,11 @@ import pytest
 from filterevents import FORMAT, filter_of
 from hypothesis import given
 from hypothesis import strategies as st
+from madeup import event
 
 from ptraced.errors import TraceError
 from ptraced.filter import check_filter, parse_filter
+from ptraced.filter_tree import Match, Memory
 
 
 def error_of(text: str) -> str:
@@ -346,3 +348,17 @@ def test_any_text_gives_a_filter_or_an_error(text: str) -> None:
         assert caret.strip(" ").strip("~") == "^"
     else:
         assert found.canonical
+
+
+def test_a_programs_pointer_leads_to_the_programs_memory() -> None:
+    declared = ("const char * text", 8, 8, False)
+    memories = {}
+    for system in ("sys", "uprobe", "uretprobe", "usdt"):
+        checked = check_filter(parse_filter("text == 'a'"), event(system, "name", declared))
+        assert isinstance(checked.root, Match)
+        memories[system] = checked.root.memory
+
+    assert memories == {
+        "sys": Memory.KERNEL,
+        **dict.fromkeys(("uprobe", "uretprobe", "usdt"), Memory.USER),
+    }

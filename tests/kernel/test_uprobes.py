@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commandline import open_folder
 from leftovers import kernel_objects, wait_until
-from processes import Daemon
+from processes import Daemon, running
 from streams import events, read_to_end
 
 from ptrace_client.errors import ClientError
@@ -186,6 +186,24 @@ def test_a_filter_reads_arguments_and_texts(
     assert [event["a"] for event in found if event["_event"] == "uprobe:mixed"] == [2, 3]
     texts = [event["text"] for event in found if event["_event"] == "uprobe:nothing"]
     assert texts == ["short", "short"]
+
+
+def test_no_filter_reads_the_kernel_by_a_programs_pointer(host: Host, tmp_path: Path) -> None:
+    program = compiled("pointed.c", tmp_path / "pointed", "-g", "-O0")
+    selector = f'uprobe:looks_at@"{program}"/text ~ "*"/'
+    with running(program, kernel_address()) as pointed:
+        found = traced(host, selector, pointed.make)
+
+    assert len(found) == 1
+    assert 0 < int(str(found[0]["text"])) < 1 << 63
+
+
+def kernel_address() -> int:
+    """Where the kernel has code."""
+    with open("/proc/kallsyms") as symbols:
+        return next(
+            int(line.split()[0], 16) for line in symbols if line.split()[1:3] == ["T", "kfree"]
+        )
 
 
 def test_without_debug_information_arguments_have_numbers(

@@ -10,7 +10,7 @@ from pathlib import Path
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.identity import Caller
 from ptraced.layout import NO_BLANKS, Blanks
-from ptraced.origin import Probe, Sampled
+from ptraced.origin import USER_PROBES, Probe, Sampled
 from ptraced.sampling import counters
 from ptraced.sampling.masking import UPPER_HALF
 from ptraced.schema import parsed_print_format
@@ -19,9 +19,7 @@ from ptraced.tracefs import EventFormat, FormatField
 
 _SETTINGS = Path("/proc/sys/kernel")
 # Their fields are the program's own, and so are what these point to.
-_OF_PROGRAMS = frozenset(
-    ("syscalls", "raw_syscalls", "user_events", "uprobe", "uretprobe", "usdt"),
-)
+_OF_PROGRAMS = frozenset(("syscalls", "raw_syscalls", *USER_PROBES))
 # Members of samples that have addresses of the kernel where the kernel was hit.
 _SAMPLED = frozenset(("ip", "addr", "regs_intr"))
 # Those that have them in forms that are not taken apart, or others than of memory as mapped.
