@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ptraced import __version__, check, config_values, log, privileges
-from ptraced.config import Config, load_config
+from ptraced.config import Config, Metrics, load_config
 from ptraced.errors import TraceError
 from ptraced.policy import builtin
 from ptraced.policy.grant import Policy
@@ -115,6 +115,9 @@ def _configured(
 def _owned(config: Config, with_rules: bool) -> Config:
     """The configuration of an embedded daemon, which allows everything to who runs it."""
     rules = config.policy.rules if with_rules else ()
+    if not with_rules:
+        # These are the host's daemon's, too.
+        config = replace(config, audit=replace(config.audit, file=None), metrics=Metrics())
     return replace(config, policy=Policy((builtin.owner(os.getuid()), *rules)))
 
 
@@ -163,6 +166,7 @@ def _reload(server: Server, configured: Callable[[], Config]) -> None:
     try:
         server.reload(configured())
     except TraceError as error:
+        server.reload_failed(str(error))
         for mistake in str(error).splitlines():
             log.event(mistake.removeprefix("error: "), logging.ERROR)
         log.event("not reloaded: the configuration of before stays", logging.ERROR)

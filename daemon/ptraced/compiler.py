@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -41,6 +42,9 @@ class Compiler:
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[str] | None = None
         self._compilations = 0
+        # Texts that were compiled by all workers, and what that took.
+        self.compilations = 0
+        self.seconds = 0.0
         self._objects: OrderedDict[str, BpfObject] = OrderedDict()
 
     def compile(self, text: str) -> BpfObject:
@@ -48,7 +52,10 @@ class Compiler:
         with self._lock:
             found = self._objects.get(text)
             if found is None:
+                begun = time.monotonic()
                 found = self._compile(text)
+                self.compilations += 1
+                self.seconds += time.monotonic() - begun
                 self._objects[text] = found
                 if len(self._objects) > _KEPT_OBJECTS:
                     self._objects.popitem(last=False)

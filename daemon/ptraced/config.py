@@ -127,6 +127,17 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Where Prometheus reads metrics: "unix:PATH" or "ADDRESS:PORT"; empty for nowhere.
+
+    What they show is not for everybody: addresses other than loopback ones must be `public`.
+    """
+
+    listen: Annotated[str, values.metrics_address] = ""
+    public: Annotated[bool, values.flag] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings, in the sections of the file.
 
@@ -139,6 +150,7 @@ class Config:
     reader: Reader = field(default_factory=Reader)
     log: Log = field(default_factory=Log)
     audit: Audit = field(default_factory=Audit)
+    metrics: Metrics = field(default_factory=Metrics)
     quota: Quota = builtin.QUOTA
     policy: Policy = builtin.POLICY
 
@@ -242,6 +254,15 @@ def _last(documents: Sequence[Document], key: tuple[str, str]) -> Document:
 
 
 def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
+    metrics = config.metrics
+    if not (metrics.public or metrics.listen[:5] in ("", "unix:")) and not values.is_loopback(
+        metrics.listen
+    ):
+        yield (
+            ("metrics", "listen"),
+            f'metrics.listen = "{metrics.listen}" would show who traces how much to the network; '
+            "metrics.public = true allows that",
+        )
     limits = config.limits
     if limits.buffer_pages > limits.max_buffer_pages:
         yield (

@@ -131,6 +131,36 @@ def loopback(value: Any) -> str:
     )
 
 
+def metrics_address(value: Any) -> str:
+    """ "" for none, "unix:PATH", or "ADDRESS:PORT" with an IP address."""
+    if value == "":
+        return ""
+    if isinstance(value, str) and value.startswith("unix:"):
+        return f"unix:{socket_path(value.removeprefix('unix:'))}"
+    try:
+        host, _ = split_address(value if isinstance(value, str) else "")
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(
+            'must be a socket or an address, like "unix:/run/ptraced/metrics.sock" or '
+            '"127.0.0.1:9464"'
+        ) from None
+    return str(value)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of "ADDRESS:PORT", where IPv6 addresses stand in brackets."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([^:]+)):(\d{1,5})", address)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError("must be ADDRESS:PORT")
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(address: str) -> bool:
+    """Whether "ADDRESS:PORT" is on the loopback interface."""
+    return _is_loopback(address)
+
+
 def _is_loopback(address: str) -> bool:
     host = _split(address)
     try:

@@ -61,6 +61,11 @@ class Hub:
         self._closing = 0
         self._closed_one = threading.Condition(self._lock)
 
+    @property
+    def sources(self) -> int:
+        """How many there are."""
+        return len(self._keys)
+
     def acquire(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
         """The source of a plan, made and read if it is not yet. Give it back by `release`.
 

@@ -115,6 +115,15 @@ class Server:
         service = Service(config, tracefs, self._sessions, entrances.caller, audit)
         self._grpc = self._start_grpc(service, config, entrances)
         entrances.start()
+        if config.metrics.listen:
+            # Takes its time and memory only where it is wanted.
+            from ptraced.metrics.collector import DaemonCollector
+            from ptraced.metrics.http import MetricsServer
+            from ptraced.metrics.parts import DaemonParts
+
+            parts = DaemonParts(self._sessions, accounts, audit, hub, compiler)
+            metrics = MetricsServer(config.metrics.listen, DaemonCollector(parts))
+            self._undo.callback(metrics.close)
         threading.Thread(target=compiler.warm_up, name="warm-up", daemon=True).start()
         log.event(
             "serving",
@@ -158,6 +167,10 @@ class Server:
         rules = [rule.name for rule in config.policy.rules]
         self._audit.record(kinds.POLICY_RELOAD, None, rules=rules)
         log.event("reloaded", rules=len(config.policy.rules))
+
+    def reload_failed(self, mistakes: str) -> None:
+        """Note that a configuration had mistakes, and was not taken."""
+        self._audit.record(kinds.POLICY_RELOAD, None, reason=mistakes)
 
     def reopen_files(self) -> None:
         """Go on in a new file where one that is written was moved away (logrotate(8))."""

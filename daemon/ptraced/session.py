@@ -79,6 +79,8 @@ class Session:
         self.start = time.monotonic_ns()
         # Breaks the call off, whether its client reads or not.
         self.cut: Callable[[], object] = self.cancel
+        # Called with every Throttle, under the lock.
+        self.on_throttle: Callable[[Session, pb.Throttle], None] = lambda *_: None
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
         self._stacks = SentStacks(stacks, addresses)
         self._changed = threading.Condition()
@@ -143,7 +145,7 @@ class Session:
         with self._changed:
             self._latest_mark = time_
             if self._throttled_at and time_ - self._throttled_at > _THROTTLE_OVER:
-                self._throttles.append(pb.Throttle(time=self._throttled_at))
+                self._tell_throttle(pb.Throttle(time=self._throttled_at))
                 self._throttled_at = 0
                 self._changed.notify()
             due = time_ - self._marked >= self.request.mark_interval > 0
@@ -160,9 +162,13 @@ class Session:
         """Tell, once, that the kernel part only counts from about `time_` (ns) on."""
         with self._changed:
             if not self._throttled_at:
-                self._throttles.append(pb.Throttle(started=True, time=time_, reason=reason))
+                self._tell_throttle(pb.Throttle(started=True, time=time_, reason=reason))
                 self._changed.notify()
             self._throttled_at = time_
+
+    def _tell_throttle(self, throttle: pb.Throttle) -> None:
+        self._throttles.append(throttle)
+        self.on_throttle(self, throttle)
 
     def finish(self, reason: pb.EndReason, text: str = "") -> None:
         """End the stream behind all that is queued; the first reason stands."""

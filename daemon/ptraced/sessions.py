@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ptraced.session import Session, Usage, stage_name
 from ptraced.source import now
 from ptraced.stacks import StackTable
 from ptraced.tracefs import Tracefs
+from ptraced.user_counts import UserCounts
 
 # Seconds that the stream of a killed session gets to carry its end.
 _KILL_PATIENCE = 2.0
@@ -70,6 +72,8 @@ class Sessions:
         self._open: dict[str, _Open] = {}
         self._opening = 0
         self._closing = False
+        # What sessions that are over have carried.
+        self._ended: UserCounts[str] = UserCounts()
         stacks.on_resolved = self._stacks_resolved
         reader.on_targets_gone = lambda session: self._finish(
             session, pb.END_REASON_TARGETS_GONE, "all traced processes are gone"
@@ -111,6 +115,7 @@ class Sessions:
                     self._stacks,
                     plan.addresses,
                 )
+                session.on_throttle = self._throttled
                 opened = self._attach(session, plan, account)
                 plan.unpin()
                 failed.pop_all()
@@ -137,6 +142,12 @@ class Sessions:
             sessions = [opened.session for opened in self._open.values()]
         for session in sessions:
             session.stacks_resolved()
+
+    def _throttled(self, session: Session, throttle: pb.Throttle) -> None:
+        """Called by the reader, who must not wait for a disk."""
+        kind = kinds.THROTTLE_START if throttle.started else kinds.THROTTLE_STOP
+        facts = {"reason": throttle.reason} if throttle.reason else {}
+        self._audit.record_soon(kind, session.caller, session=session.id, **facts)
 
     def _attach(self, session: Session, plan: SessionPlan, account: Account) -> _Open:
         opened = _Open(session, [], account, plan.granted)
@@ -234,19 +245,29 @@ class Sessions:
         session.cancel()
         with self._lock:
             opened = self._open.pop(session.id, None)
-        if opened is None:
-            return
+            if opened is None:
+                return
+            usage = session.usage()
+            self._ended.add(session.caller.uid, _counts(usage))
         self._detach(opened)
         opened.account.close()
-        self._audit.record(
-            kinds.SESSION_STOP, session.caller, session=session.id, **_told(session.usage())
-        )
+        self._audit.record(kinds.SESSION_STOP, session.caller, session=session.id, **_told(usage))
 
     def list(self, caller: Caller) -> list[Session]:
         """The open sessions that a caller may see: its own; all of them for administrators."""
         with self._lock:
             sessions = [opened.session for opened in self._open.values()]
         return [session for session in sessions if self._may_see(caller, session)]
+
+    def counts(self) -> dict[int | None, Counter[str]]:
+        """By uid: "events", "bytes" and "lost STAGE" of all sessions, "open" and "queued" ones."""
+        with self._lock:
+            found = self._ended.snapshot()
+            for opened in self._open.values():
+                usage = opened.session.usage()
+                counts = found.setdefault(opened.session.caller.uid, Counter())
+                counts.update({**_counts(usage), "open": 1, "queued": usage.queued_bytes})
+            return found
 
     def used(self, caller: Caller) -> Quota:
         """What a caller holds and uses now, in the units of its quota."""
@@ -293,6 +314,11 @@ def _asked(request: pb.TraceRequest) -> dict[str, object]:
         "cpus": scope.cpus,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    losses = {f"lost {stage_name(stage)}": count for stage, count in usage.lost.items()}
+    return {"events": usage.events, "bytes": usage.bytes, **losses}
 
 
 def _told(usage: Usage) -> dict[str, object]:

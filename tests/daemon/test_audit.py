@@ -117,7 +117,7 @@ class TestFile:
 
     def test_others_may_not_read_it(self, tmp_path: Path) -> None:
         path = tmp_path / "audit"
-        before = os.umask(0)
+        before = os.umask(0o077)
         try:
             FileSink(path).close()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,47 @@ def test_denials_are_told_with_their_reason_and_a_flood_of_them_is_counted(
     assert {line["of"] for line in left_out} == {"denied"}
     assert sum(line["count"] for line in left_out) == 150 - len(told)
     assert not lines(file, "session-start")
+
+
+def test_a_reload_and_one_that_fails_are_told(audited: Daemon, file: Path) -> None:
+    audited.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: bool(lines(file, "policy-reload")), "the reload")
+    configuration = audited.socket.with_name("ptraced.toml")
+    configuration.write_text(configuration.read_text() + "[nonsense]\n")
+    audited.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(lines(file, "policy-reload")) == 2, "the reload that fails")
+    taken, failed = lines(file, "policy-reload")
+    assert taken["rules"] == ["getppid only"]
+    assert "there is no section [nonsense]" in failed["reason"]
+
+
+def test_lines_go_to_the_new_file_after_a_rotation(audited: Daemon, file: Path) -> None:
+    old = file.with_name("audit.1")
+    file.rename(old)
+    audited.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: file.exists() and bool(lines(file, "policy-reload")), "the new file")
+    with audited.connect() as host, host.open(pb.TraceRequest(selectors=[GETPPID])):
+        wait_until(lambda: bool(lines(file, "session-start")), "the session's start")
+    assert not lines(old, "session-start")
+
+
+def test_throttling_is_told(
+    own_daemon: Callable[..., Daemon], file: Path, calls: Callable[..., Calls]
+) -> None:
+    limit = "[rule.quota]\nevents_per_second = 1000\n"
+    daemon = own_daemon(config=RULES.format(file=file) + limit)
+    program = calls(200_000)
+    request = pb.TraceRequest(selectors=[GETPPID], scope=pb.Scope(pids=[program.pid]))
+    with daemon.connect() as host, host.open(request) as stream:
+        program.make()
+        wait_until(lambda: bool(lines(file, "throttle-stop")), "the end of the throttling")
+        stream.stop()
+        total = read_to_end(stream)
+    start = lines(file, "throttle-start")[0]
+    assert start["session"] == lines(file, "throttle-stop")[0]["session"]
+    assert "1000" in start["reason"]
+    assert daemon.stop() == 0
+    (stop,) = lines(file, "session-stop")
+    (totals,) = total.end.totals
+    assert stop["delivered"] + stop["lost_throttled"] + stop.get("lost_kernel_buffer", 0) == 200_000
+    assert stop["lost_throttled"] <= totals.lost

@@ -25,7 +25,7 @@ class LineFile:
         # The user was told that the file takes no lines, and not yet that it does again.
         self._failing = False
         try:
-            self._fd = os.open(path, _FLAGS, _MODE)
+            self._fd = _opened(path)
         except OSError as error:
             raise Unavailable(
                 f"error: cannot open the audit file {path}: {error.strerror}; "
@@ -53,7 +53,7 @@ class LineFile:
     def reopen(self) -> None:
         """Go on in the file that has the name now; in the old one where that fails."""
         try:
-            fd = os.open(self._path, _FLAGS, _MODE)
+            fd = _opened(self._path)
         except OSError as error:
             log.event(
                 "cannot open the audit file anew; the old one is kept",
@@ -76,3 +76,13 @@ class LineFile:
         if not self._failing:
             self._failing = True
             log.event("lines of the audit file are lost", logging.ERROR, file=self._path, error=why)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of the file; one that is made gets its mode whatever the umask is."""
+    try:
+        fd = os.open(path, _FLAGS | os.O_EXCL, _MODE)
+    except FileExistsError:
+        return os.open(path, _FLAGS, _MODE)
+    os.fchmod(fd, _MODE)
+    return fd

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +14,9 @@ from ptraced.audit.flood import FloodGate
 from ptraced.audit.kinds import Kind
 from ptraced.audit.sinks import Sink
 from ptraced.identity import Caller, Via, user_name
+from ptraced.user_counts import UserCounts
+
+_Line = tuple[Kind, Caller | None, dict[str, Any]]
 
 # Seconds after which is told what was left out.
 _SUMMARY_AFTER = 10.0
@@ -38,18 +43,49 @@ class Audit:
         self._summary: threading.Timer | None = None
         # Lines by kind, those that a sink could not take, and those that were too many.
         self.written: dict[Kind, int] = {}
+        self._counts: UserCounts[Kind] = UserCounts()
+        # What the thread that writes for others is to write; None ends it.
+        self._queue: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
         self.lost = 0
         self.left_out = 0
 
     def record(self, kind: Kind, who: Caller | None, **facts: Any) -> None:
         """Write a line about what a caller did, or what was done to it; None: nobody knows who."""
+        if self._admits(kind, who):
+            self._write(kind, {**_identity(who), **facts})
+
+    def record_soon(self, kind: Kind, who: Caller | None, **facts: Any) -> None:
+        """Have a line written by another thread: this one is not held up."""
+        if not self._admits(kind, who):
+            return
+        with self._lock:
+            if self._writer is None:
+                self._writer = threading.Thread(
+                    target=self._write_queued, name="audit", daemon=True
+                )
+                self._writer.start()
+        self._queue.put((kind, who, facts))
+
+    def counts(self) -> dict[int | None, Counter[Kind]]:
+        """How often each kind was recorded, by uid, written or not."""
+        with self._lock:
+            return self._counts.snapshot()
+
+    def _admits(self, kind: Kind, who: Caller | None) -> bool:
         uid = who.uid if who is not None else None
         with self._lock:
-            if not self._gate.admits((uid, kind), kind.burst, kind.per_second, self._clock()):
-                self.left_out += 1
-                self._plan_summary()
-                return
-        self._write(kind, {**_identity(who), **facts})
+            self._counts.add(uid, {kind: 1})
+            if self._gate.admits((uid, kind), kind.burst, kind.per_second, self._clock()):
+                return True
+            self.left_out += 1
+            self._plan_summary()
+            return False
+
+    def _write_queued(self) -> None:
+        while (line := self._queue.get()) is not None:
+            kind, who, facts = line
+            self._write(kind, {**_identity(who), **facts})
 
     def front_event(self, event: dict[str, Any]) -> None:
         """Record what a front process tells, see front_events.py."""
@@ -82,8 +118,12 @@ class Audit:
         """Tell what was left out, and release the sinks."""
         with self._lock:
             timer, self._summary = self._summary, None
+            writer = self._writer
         if timer is not None:
             timer.cancel()
+        if writer is not None:
+            self._queue.put(None)
+            writer.join()
         self._tell_left_out()
         for sink in self._sinks:
             sink.close()

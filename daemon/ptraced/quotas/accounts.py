@@ -55,6 +55,11 @@ class Accounts:
             held = self._users.get(uid, Counter())
             return Quota(**{kind: held[kind] for kind in _KINDS})
 
+    def held(self) -> dict[int | None, Counter[str]]:
+        """What each user holds now."""
+        with self._lock:
+            return {uid: Counter(held) for uid, held in self._users.items()}
+
     def take(self, account: Account, amounts: dict[str, int]) -> None:
         """Reserve all of `amounts` or, with LimitExceeded, nothing."""
         with self._lock:
