@@ -255,14 +255,13 @@ def test_mistakes_of_all_files_are_told_at_once_in_their_order(tmp_path: Path) -
     path = write(
         tmp_path,
         main=f"[log]\nlevel = 'loud'\n{RULE}",
-        a="[server]\nlisten = 'here'\n\n[limits]\nsessions = 0\n",
+        a="[server]\nsocket = 'here'\n\n[limits]\nsessions = 0\n",
         b=f"\n{RULE}",
     )
     assert refused_files(path).splitlines() == [
         'error: ptraced.toml:2: log.level must be one of "debug", "info", "warning", "error", '
         'not "loud"',
-        "error: ptraced.d/a.toml:2: server.listen must be a loopback address and port, like "
-        '"127.0.0.1:7878": plain TCP shows all data to the network, not "here"',
+        'error: ptraced.d/a.toml:2: server.socket must be an absolute path, not "here"',
         "error: ptraced.d/a.toml:5: limits.sessions must be a number from 1 to 65536, not 0",
         'error: ptraced.d/b.toml:3: rule "one": has the name of the rule in ptraced.toml:3',
     ]
