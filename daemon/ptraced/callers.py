@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import pwd
+from dataclasses import replace
 from urllib.parse import unquote
 
 from ptraced.errors import Unavailable
-from ptraced.identity import Caller, Via, groups_of, local_caller, user_name
+from ptraced.identity import Caller, Via, local_caller
 from ptraced.peer import parse_peer
 
 # A call that came no way that this daemon knows: nobody.
@@ -30,34 +31,17 @@ class Callers:
     def __call__(self, peer: str) -> Caller:
         if peer.startswith("unix"):
             return self._named(peer)
-        insecure = self._insecure
-        address = unquote(peer).partition(":")[2]
-        return Caller(
-            insecure.uid,
-            insecure.gid,
-            user=insecure.user,
-            groups=insecure.groups,
-            via=Via.INSECURE,
-            address=address,
-        )
+        return replace(self._insecure, address=unquote(peer).partition(":")[2])
 
 
 def _named_caller(peer: str) -> Caller:
     who = parse_peer(peer)
     if who is None:
         return _NOBODY
+    caller = local_caller(who.uid, who.gid, who.pid)
     if not who.certificate:
-        return local_caller(who.uid, who.gid, who.pid)
-    user = user_name(who.uid)
-    return Caller(
-        who.uid,
-        who.gid,
-        user=user,
-        groups=groups_of(user),
-        via=Via.TLS,
-        address=who.address,
-        certificate=who.certificate,
-    )
+        return caller
+    return replace(caller, via=Via.TLS, address=who.address, certificate=who.certificate)
 
 
 def _insecure_caller(user: str) -> Caller:
@@ -67,4 +51,4 @@ def _insecure_caller(user: str) -> Caller:
         raise Unavailable(
             f"error: this host has no user {user}; see server.insecure_loopback_user"
         ) from None
-    return Caller(entry.pw_uid, entry.pw_gid, user=user, groups=groups_of(user), via=Via.INSECURE)
+    return replace(local_caller(entry.pw_uid, entry.pw_gid, 0), via=Via.INSECURE)

@@ -14,6 +14,7 @@ import click
 from ptraced import __version__, log
 from ptraced.certs import Authority
 from ptraced.errors import TraceError
+from ptraced.peer import MAX_NAME
 
 _DIRECTORY = Path("/etc/ptraced/tls")
 _DAEMON_USER = "ptraced"
@@ -88,7 +89,7 @@ def list_(authority: Authority) -> None:
     """Show what was issued."""
     for issued in authority.issued():
         state = "revoked" if issued.revoked else f"until {issued.expires:%Y-%m-%d}"
-        print(f"{issued.kind:6}  {issued.name:{40}}  {state:16}  {issued.serial:x}")
+        print(f"{issued.kind:6}  {issued.name:{MAX_NAME}}  {state:16}  {issued.serial:x}")
 
 
 def _daemon_user() -> str | None:

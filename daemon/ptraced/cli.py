@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ptraced import __version__, check, config_values, log, privileges
-from ptraced.config import Config, Metrics, load_config
+from ptraced.config import Config, Metrics, Tls, load_config
 from ptraced.errors import TraceError
 from ptraced.policy import builtin
 from ptraced.policy.grant import Policy
@@ -49,6 +49,16 @@ _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
     help="Permissions of the socket, such as 0660, instead of the configured ones.",
 )
 @click.option(
+    "--insecure-loopback",
+    metavar="ADDRESS:PORT",
+    help="Plain TCP on the loopback interface: everybody on this host may call there.",
+)
+@click.option(
+    "--insecure-loopback-user",
+    metavar="NAME",
+    help="User for whom all who call there are taken.",
+)
+@click.option(
     "--embedded",
     is_flag=True,
     help="Serve one client: files stay beside the socket, which is the user's own; "
@@ -73,6 +83,8 @@ def command(
     config_file: Path | None,
     socket: Path | None,
     socket_mode: str | None,
+    insecure_loopback: str | None,
+    insecure_loopback_user: str | None,
     embedded: bool,
     only_check: bool,
     explained_user: str | None,
@@ -84,6 +96,7 @@ def command(
 
     def configured() -> Config:
         config = _configured(load_config(config_file), socket, socket_mode, embedded)
+        config = _with_plain_tcp(config, insecure_loopback, insecure_loopback_user)
         # The rules of the host are for its daemon; an embedded one has those of a file that is
         # named.
         return _owned(config, config_file is not None) if embedded else config
@@ -106,9 +119,24 @@ def _configured(
     if socket is not None:
         server = replace(server, socket=socket.absolute())
     if embedded:
-        server = replace(server, socket_mode=0o600, socket_group="")
+        server = replace(server, socket_mode=0o600, socket_group="", insecure_loopback="")
+        config = replace(config, tls=Tls())
     if socket_mode is not None:
         server = replace(server, socket_mode=_mode(socket_mode))
+    return replace(config, server=server)
+
+
+def _with_plain_tcp(config: Config, address: str | None, user: str | None) -> Config:
+    server = config.server
+    if address is not None:
+        try:
+            server = replace(server, insecure_loopback=config_values.loopback(address))
+        except ValueError as error:
+            raise TraceError(f"error: --insecure-loopback {error}") from None
+    if user is not None:
+        server = replace(server, insecure_loopback_user=user)
+    if server.insecure_loopback and not server.insecure_loopback_user:
+        raise TraceError("error: --insecure-loopback needs --insecure-loopback-user NAME")
     return replace(config, server=server)
 
 

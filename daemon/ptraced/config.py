@@ -174,7 +174,7 @@ class Config:
 
 
 # What a running daemon takes over, besides rules and quotas.
-_RELOADED = ("log.level",)
+_RELOADED = ("log.level", "tls.users")
 
 
 def changed_settings(before: Config, after: Config) -> list[str]:

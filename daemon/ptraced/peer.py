@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 # Of certificates; what fits into the name of a socket, 108 bytes, beside all else.
-MAX_NAME = 40
+MAX_NAME = 36
 NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@-]{{0,{MAX_NAME - 1}}}")
 
 # struct ucred of unix(7)

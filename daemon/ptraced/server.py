@@ -110,7 +110,7 @@ class Server:
         self._sessions = Sessions(
             config, tracefs, headers.path, hub, reader, stacks, accounts, audit
         )
-        entrances = Entrances(config, audit.front_event)
+        entrances = self._entrances = Entrances(config, audit.front_event)
         self._undo.callback(entrances.stop)
         service = Service(config, tracefs, self._sessions, entrances.caller, audit)
         self._grpc = self._start_grpc(service, config, entrances)
@@ -155,7 +155,7 @@ class Server:
         return self._reader.responds(seconds)
 
     def reload(self, config: Config) -> None:
-        """Take the rules, quotas and log level of a configuration; the rest needs a restart.
+        """Take rules, quotas, users of certificates and log level; the rest needs a restart.
 
         Sessions that the new rules do not allow end, all others go on untouched.
         """
@@ -164,6 +164,7 @@ class Server:
         logging.getLogger().setLevel(config.log.level.upper())
         _warn_of_unknown(config)
         self._sessions.reload(config)
+        self._entrances.set_tls_users(config.tls.users)
         rules = [rule.name for rule in config.policy.rules]
         self._audit.record(kinds.POLICY_RELOAD, None, rules=rules)
         log.event("reloaded", rules=len(config.policy.rules))

@@ -32,7 +32,7 @@ class Ended:
 
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment in which no place of a daemon is named."""
-    named = ("PTRACED_SOCKET", "PTRACED_HOST")
+    named = ("PTRACED_SOCKET", "PTRACED_HOST", "PTRACED_TLS")
     return {name: value for name, value in os.environ.items() if name not in named} | changes
 
 
