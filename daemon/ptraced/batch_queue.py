@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from ptraced.quotas.queue_room import Share
 from ptraced.rows import Rows
 from ptraced.stacks import Stack
 
@@ -35,10 +36,11 @@ class _WaitingStack:
 
 
 class BatchQueue:
-    """A queue of at most so many bytes. Its owner has the lock."""
+    """A queue of at most so many bytes, which it takes of `share`. Its owner has the lock."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, share: Share) -> None:
         self.bytes = 0
+        self._share = share
         self._most = most_bytes
         self._batches: deque[QueuedBatch] = deque()
         # The stacks that batches refer to; each is charged once.
@@ -60,7 +62,7 @@ class BatchQueue:
         """Take a batch; False where there is no room for it."""
         new = [stack for stack in batch.rows.stacks if stack.id not in self._stacks]
         cost = _cost(batch.rows) + sum(stack.cost for stack in new)
-        if self.bytes + cost > self._most:
+        if self.bytes + cost > self._most or not self._share.take(cost):
             return False
         self._batches.append(batch)
         self.bytes += cost
@@ -78,7 +80,9 @@ class BatchQueue:
             batches.append(self._batches.popleft())
             rows = batches[-1].rows
             size += len(rows.data)
-            self.bytes -= _cost(rows) + sum(map(self._released, rows.stacks))
+            free = _cost(rows) + sum(map(self._released, rows.stacks))
+            self.bytes -= free
+            self._share.give_back(free)
         return batches
 
     @property
@@ -89,6 +93,7 @@ class BatchQueue:
     def clear(self) -> None:
         self._batches.clear()
         self._stacks.clear()
+        self._share.give_back(self.bytes)
         self.bytes = 0
 
     def _released(self, stack: Stack) -> int:

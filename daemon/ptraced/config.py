@@ -86,13 +86,15 @@ class Tls:
 class Limits:
     """What clients may ask for, and what they get when they do not ask.
 
-    `queue_bytes` bounds what waits for one slow client. `buffer_pages` is the ring per CPU
+    `queue_bytes` bounds what waits for one slow client, `total_queue_bytes` what waits for all
+    of them: one user's may take half of it at most. `buffer_pages` is the ring per CPU
     and event by default, `max_buffer_pages` the largest that a session may ask for.
     """
 
     sessions: Annotated[int, values.number(1, 65536)] = 256
     events_per_session: Annotated[int, values.number(1, 65536)] = 1024
     queue_bytes: Annotated[int, values.size(_MIB, 1 << 40)] = 64 * _MIB
+    total_queue_bytes: Annotated[int, values.size(4 * _MIB, 1 << 40)] = 512 * _MIB
     buffer_pages: Annotated[int, values.pages] = field(
         default_factory=lambda: default_buffer_pages(os.cpu_count() or 1)
     )

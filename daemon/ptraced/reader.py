@@ -7,12 +7,13 @@ session that all that is older than the noted time has been offered.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import select
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ptrace_proto import ptrace_pb2 as pb
@@ -20,6 +21,7 @@ from ptraced.loss_counts import LostEvents
 from ptraced.perf_event import Ring
 from ptraced.policy.grant import Quota
 from ptraced.quotas.rates import Amount, Rates
+from ptraced.quotas.turns import Turns
 from ptraced.sampling.source import SamplingSource
 from ptraced.session import Session
 from ptraced.source import Source, now
@@ -35,11 +37,12 @@ _SKIPPED_EVERY = 1_000_000_000
 # A program reads the clock before it submits, and a virtual CPU may stop in between: marks
 # stand this much before the time of their round, ns.
 _MARK_MARGIN = 1_000_000
+_SECOND = 1_000_000_000
 # Processes in scope are looked for this often, ns.
 _TARGETS_EVERY = 100_000_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Feed:
     """A source and who wants its rows: (session, schema id) per event of the source."""
 
@@ -47,9 +50,17 @@ class _Feed:
     takers: list[list[tuple[Session, int]]]
     last_round: int = field(default_factory=now)
     skipped_since: int = field(default_factory=now)
+    sessions: set[Session] = field(default_factory=set)
 
-    def sessions(self) -> set[Session]:
-        return {session for takers in self.takers for session, _ in takers}
+    def subscribe(self, session: Session, schema_ids: dict[int, int]) -> None:
+        for event, schema_id in schema_ids.items():
+            self.takers[event].append((session, schema_id))
+        self.sessions.add(session)
+
+    def unsubscribe(self, session: Session) -> None:
+        for takers in self.takers:
+            takers[:] = [taker for taker in takers if taker[0] is not session]
+        self.sessions.discard(session)
 
 
 class Reader:
@@ -70,6 +81,15 @@ class Reader:
         self._lock = threading.Lock()
         self._feeds: dict[AnySource, _Feed] = {}
         self._buffer = memoryview(bytearray(0))
+        # Of sources that are served while another one is being read into the first.
+        self._light_buffer = memoryview(bytearray(0))
+        self._turns: Turns[_Feed] = Turns()
+        # Those that are served in between, and when they were served last, ns.
+        self._light: list[_Feed] = []
+        self._light_at = 0
+        self._serving_light = False
+        # What that has taken in all, ns.
+        self._light_time = 0
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._wake, select.EPOLLIN)
@@ -107,23 +127,24 @@ class Reader:
             # What happened before belongs to the others.
             self._drain(feed)
             self._report_skipped(feed)
-            for event, schema_id in schema_ids.items():
-                feed.takers[event].append((session, schema_id))
+            feed.subscribe(session, schema_ids)
 
     def unsubscribe(self, session: Session) -> None:
         """Offer a session what its sources hold by now, and then nothing more."""
         with self._lock:
             for feed in self._feeds.values():
-                if session in feed.sessions():
+                if session in feed.sessions:
                     self._drain(feed)
                     self._report_skipped(feed)
-                    for takers in feed.takers:
-                        takers[:] = [taker for taker in takers if taker[0] is not session]
+                    feed.unsubscribe(session)
 
     def remove(self, source: AnySource) -> None:
         """Read a source no longer; its rings may be closed after this."""
         with self._lock:
-            del self._feeds[source]
+            feed = self._feeds.pop(source)
+            self._turns.forget(feed)
+            if feed in self._light:
+                self._light.remove(feed)
             if source.plan.payer is not None:
                 self.rates.remove(source.plan.payer, source)
             for ring in source.rings:
@@ -160,6 +181,7 @@ class Reader:
         )
         if largest != len(self._buffer):
             self._buffer = memoryview(bytearray(largest))
+            self._light_buffer = memoryview(bytearray(0))
 
     def _notify(self) -> None:
         os.eventfd_write(self._wake, 1)
@@ -183,22 +205,53 @@ class Reader:
         with self._lock:
             self._stacks.trim()
             self._tasks.catch_up()
-            for feed in self._feeds.values():
-                try:
-                    self._drain(feed)
-                except Exception:
-                    _log.exception("a source cannot be read")
-            self.rates.settle(now())
+            self._light, self._light_at = [], started
+            self._serve(self._in_turn())
             if started - self._skipped_at >= _SKIPPED_EVERY:
                 self._skipped_at = started
                 for feed in self._feeds.values():
                     self._report_skipped(feed)
-            for session in {s for feed in self._feeds.values() for s in feed.sessions()}:
-                session.mark(started - _MARK_MARGIN)
             return self._sessions_without_targets(started)
 
-    def _drain(self, feed: _Feed) -> None:
+    def _in_turn(self) -> list[_Feed]:
+        """All sources, those first whose users have taken the least of this thread's time."""
+        users = {
+            feed: {session.caller.uid for session in feed.sessions} for feed in self._feeds.values()
+        }
+        return self._turns.order(users)
+
+    def _serve(self, feeds: Sequence[_Feed]) -> None:
+        """Drain sources in this order; a session is marked as soon as all of its own are done."""
         started = now()
+        left = Counter(session for feed in self._feeds.values() for session in feed.sessions)
+        for feed in feeds:
+            if not self._serving_light:
+                self._light.append(feed)
+            try:
+                self._drain(feed)
+            except Exception:
+                _log.exception("a source cannot be read")
+            for session in feed.sessions:
+                left[session] -= 1
+                if not left[session]:
+                    session.mark(started - _MARK_MARGIN)
+        self.rates.settle(now())
+
+    def _serve_light(self, current: _Feed) -> None:
+        """Serve those once more whose turn was before, where `current` takes its time."""
+        if self._serving_light or now() - self._light_at < self._interval * _SECOND:
+            return
+        before = itertools.takewhile(lambda feed: feed is not current, self._light)
+        self._serving_light, started = True, now()
+        try:
+            self._serve(self._turns.light(before, self._interval * _SECOND))
+        finally:
+            self._serving_light = False
+            self._light_at = now()
+            self._light_time += self._light_at - started
+
+    def _drain(self, feed: _Feed) -> None:
+        started, light = now(), self._light_time
         read = Amount()
         for ring in feed.source.rings:
             self._drain_ring(feed, ring, read)
@@ -211,9 +264,10 @@ class Reader:
             self.rates.charge(payer, feed.source, read, count, started)
             if throttled:
                 reason = self.rates.reason(payer)
-                for session in feed.sessions():
+                for session in feed.sessions:
                     session.throttle(started, reason)
         feed.last_round = started
+        self._turns.note(feed, now() - started - (self._light_time - light))
 
     def _lose(self, feed: _Feed, lost: Iterable[LostEvents], stage: pb.LossStage) -> None:
         between = feed.last_round, now()
@@ -224,7 +278,7 @@ class Reader:
     def _drain_ring(self, feed: _Feed, ring: Ring, read: Amount) -> None:
         # Reads the ring at once, and makes the rows later: all programs that were started
         # before a row are known then.
-        batches = feed.source.rows(ring, self._buffer)
+        batches = feed.source.rows(ring, self._room_for(ring))
         if ring.filled and feed.source.needs_tasks:
             self._tasks.catch_up()
         for rows in batches:
@@ -232,10 +286,19 @@ class Reader:
             read.add(rows.count * len(takers), len(rows.data) * len(takers))
             for session, schema_id in takers:
                 session.offer(schema_id, ring.cpu, rows)
+            self._serve_light(feed)
+
+    def _room_for(self, ring: Ring) -> memoryview:
+        """The buffer that no other ring is being read into."""
+        if not self._serving_light:
+            return self._buffer
+        if ring.size > len(self._light_buffer):
+            self._light_buffer = memoryview(bytearray(ring.size))
+        return self._light_buffer
 
     def _report_skipped(self, feed: _Feed) -> None:
         for text in feed.source.warnings():
-            for session in feed.sessions():
+            for session in feed.sessions:
                 session.warn(text)
         for event, runs in feed.source.skipped():
             for session, schema_id in feed.takers[event]:
@@ -251,5 +314,5 @@ class Reader:
         gone: set[Session] = set()
         for feed in self._feeds.values():
             if feed.source.plan.scope.has_tasks and not feed.source.has_live_tasks():
-                gone |= feed.sessions()
+                gone |= feed.sessions
         return gone

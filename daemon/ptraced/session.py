@@ -18,6 +18,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced import wire
 from ptraced.batch_queue import BatchQueue, QueuedBatch
 from ptraced.identity import Caller
+from ptraced.quotas.queue_room import Share
 from ptraced.rows import Rows
 from ptraced.samples import SampleDecoder
 from ptraced.sent_stacks import SentStacks
@@ -68,6 +69,7 @@ class Session:
         queue_bytes: int,
         caller: Caller,
         stacks: StackTable,
+        share: Share,
         addresses: bool = True,
     ) -> None:
         self.id = session_id
@@ -84,7 +86,7 @@ class Session:
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
         self._stacks = SentStacks(stacks, addresses)
         self._changed = threading.Condition()
-        self._data = BatchQueue(queue_bytes)
+        self._data = BatchQueue(queue_bytes, share)
         # The latest mark, the one that is to be sent, and the last one that was.
         self._latest_mark = self._mark = self._marked = 0
         self._losses: dict[tuple[int, int, pb.LossStage], _Range] = {}

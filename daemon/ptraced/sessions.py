@@ -23,6 +23,7 @@ from ptraced.policy.grant import Grant, Quota
 from ptraced.policy.refusals import check_named
 from ptraced.policy.renewal import Granted, withdrawn
 from ptraced.quotas.accounts import Account, Accounts
+from ptraced.quotas.queue_room import QueueRoom
 from ptraced.reader import AnySource, Reader
 from ptraced.session import Session, Usage, stage_name
 from ptraced.source import now
@@ -63,6 +64,7 @@ class Sessions:
         self._audit = audit
         self._config = config
         self._accounts = accounts
+        self._room = QueueRoom(config.limits.total_queue_bytes)
         self._tracefs = tracefs
         self._headers = headers
         self._hub = hub
@@ -113,9 +115,11 @@ class Sessions:
                     self._config.limits.queue_bytes,
                     caller,
                     self._stacks,
+                    self._room.share(caller.uid),
                     plan.addresses,
                 )
                 session.on_throttle = self._throttled
+                failed.callback(session.cancel)
                 opened = self._attach(session, plan, account)
                 plan.unpin()
                 failed.pop_all()

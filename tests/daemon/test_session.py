@@ -7,6 +7,7 @@ import threading
 from pendingframes import PendingFrames
 
 from ptrace_proto import ptrace_pb2 as pb
+from ptraced.quotas.queue_room import QueueRoom
 from ptraced.rows import Rows
 from ptraced.session import MESSAGE_BYTES, Session
 from ptraced.stacks import Stack, StackTable
@@ -20,9 +21,12 @@ SCHEMA = pb.EventSchema(
 )
 
 
+SHARE = QueueRoom(1 << 40).share(0)
+
+
 def session(queue_bytes: int = 1 << 20, **request: object) -> Session:
     asked = pb.TraceRequest(**request)  # type: ignore[arg-type]
-    return Session("id", asked, [SCHEMA], queue_bytes, None, StackTable(PendingFrames()))
+    return Session("id", asked, [SCHEMA], queue_bytes, None, StackTable(PendingFrames()), SHARE)
 
 
 def rows(*times: int) -> Rows:
@@ -233,7 +237,7 @@ def test_messages_of_samples_stay_as_small_as_those_of_rows() -> None:
 def test_rows_wait_for_the_frames_of_their_stacks_and_losses_do_not() -> None:
     frames = PendingFrames()
     table = StackTable(frames)
-    waiting = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table)
+    waiting = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table, SHARE)
     table.on_resolved = waiting.stacks_resolved
     stacks = table.by_number([table.intern(7, b"", bytes([part] * 8), 1) for part in (1, 2)])
     messages = map(pb.TraceResponse.FromString, waiting.messages())
@@ -258,7 +262,7 @@ def test_rows_wait_for_the_frames_of_their_stacks_and_losses_do_not() -> None:
 def test_a_stack_is_sent_once() -> None:
     frames = PendingFrames()
     table = StackTable(frames)
-    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table, SHARE)
     stacks = table.by_number([table.intern(7, b"", bytes(8), 1)])
     frames.answer(table, 1)
     messages = map(pb.TraceResponse.FromString, carrying.messages())
@@ -284,7 +288,7 @@ def waiting_stack(table: StackTable, frames: PendingFrames, content: int, size: 
 def test_stacks_do_not_make_messages_large() -> None:
     frames = PendingFrames()
     table = StackTable(frames)
-    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 30, None, table)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 30, None, table, SHARE)
     stacks = tuple(waiting_stack(table, frames, value, 300_000) for value in range(1, 11))
 
     carrying.offer(1, 0, Rows(0, 1, bytes(8), 5, 5, stacks))
@@ -298,7 +302,7 @@ def test_stacks_do_not_make_messages_large() -> None:
 def test_stacks_that_rows_wait_with_take_room_in_the_queue() -> None:
     frames = PendingFrames()
     table = StackTable(frames)
-    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 250_000, None, table)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 250_000, None, table, SHARE)
     first, second, third = (waiting_stack(table, frames, value, 100_000) for value in (1, 2, 3))
 
     for stack in (first, second, first, third):
@@ -313,7 +317,7 @@ def test_stacks_that_rows_wait_with_take_room_in_the_queue() -> None:
 def test_a_mark_goes_ahead_of_rows_that_came_after_it() -> None:
     frames = PendingFrames()
     table = StackTable(frames)
-    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table)
+    carrying = Session("id", pb.TraceRequest(), [SCHEMA], 1 << 20, None, table, SHARE)
     (waiting,) = table.by_number([table.intern(7, b"", bytes([1] * 8), 1)])
     messages = map(pb.TraceResponse.FromString, carrying.messages())
 
