@@ -5,7 +5,7 @@
 // other user of it, from perf record for one. Of a file's probe it returns 0: with
 // 1 a link would remove the breakpoint from the process (UPROBE_HANDLER_REMOVE).
 
-int @PROGRAM@(@HIT@ *hit)
+static __always_inline int run_@PROGRAM@(@HIT@ *hit)
 {
 	if (!is_enabled() || !in_scope())
 		return @RESULT@;
@@ -65,4 +65,13 @@ leave:
 	leave_scratch(room);
 #endif
 	return @RESULT@;
+}
+
+int @PROGRAM@(@HIT@ *hit)
+{
+	u64 began = begin_run();
+	int result = run_@PROGRAM@(hit);
+
+	end_run(began);
+	return result;
 }

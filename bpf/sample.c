@@ -13,7 +13,7 @@ struct bpf_perf_event_data {
 #include <uapi/linux/bpf_perf_event.h>
 #endif
 
-int @PROGRAM@(struct bpf_perf_event_data *hit)
+static __always_inline int run_@PROGRAM@(struct bpf_perf_event_data *hit)
 {
 	if (!in_scope())
 		return 0;
@@ -37,4 +37,13 @@ int @PROGRAM@(struct bpf_perf_event_data *hit)
 		return 0;
 #endif
 	return 1;
+}
+
+int @PROGRAM@(struct bpf_perf_event_data *hit)
+{
+	u64 began = begin_run();
+	int result = run_@PROGRAM@(hit);
+
+	end_run(began);
+	return result;
 }

@@ -20,6 +20,7 @@ from ptraced.filter import Filter
 from ptraced.layout import TAG_BYTES, Blank, Column, RowLayout
 from ptraced.origin import Origin, Probe, Site, Tracepoint
 from ptraced.own_scope import own_holes
+from ptraced.quotas.run_time import MEASURED_EVERY
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
 from ptraced.syscall_family import SYSCALLS_MAX, Dispatched, status_offset
 from ptraced.tracefs import EventFormat, FormatField, Tracefs
@@ -160,6 +161,7 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
             DYNAMIC_MAX=_DYNAMIC_MAX,
             STACK_MASK=_STACK_MASK,
         ),
+        cost_text(),
         scope_text(plan.scope, tracefs),
         template("filter.h"),
         rate_text(len(plan.events), plan.payer),
@@ -212,6 +214,11 @@ def scope_text(scope: Scope, tracefs: Tracefs, looked_through: int = 0) -> str:
         CPU_TEST=" || ".join(f"cpu == {cpu}" for cpu in scope.cpus),
         **offsets,
     )
+
+
+def cost_text() -> str:
+    """C of begin_run() and end_run()."""
+    return fill("cost.c", CPUS=possible_cpus(), EVERY=MEASURED_EVERY)
 
 
 def rate_text(events: int, payer: int | None) -> str:

@@ -18,6 +18,7 @@ from ptraced.origin import Probe, Site
 from ptraced.probes.refusal import explain_refusal
 from ptraced.program import EventPlan, ModulePlan, fill_scope, program_name
 from ptraced.quotas.credit import Credit
+from ptraced.quotas.run_time import TRAP_NS, RunTime
 from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import online_cpus, possible_cpus
@@ -90,6 +91,10 @@ class Source:
         if self._credit:
             self._credit.set(hits)
 
+    def run_time(self) -> int:
+        """Time that the programs have taken on all CPUs, ns."""
+        return self._run_time.total()
+
     def skipped(self) -> list[tuple[int, int]]:
         """(event, runs) that the kernel skipped since the last call.
 
@@ -124,6 +129,8 @@ class Source:
             self._maps[name] = Map(name, spec)
             self._resources.callback(self._maps[name].close)
         self._enabled = self._maps["enabled"].mapped()
+        entry_ns = TRAP_NS if any(event.of_file for event in self.plan.events) else 0
+        self._run_time = RunTime(self._maps["costs"].mapped(), possible_cpus(), entry_ns)
         limited = self.plan.payer is not None
         self._credit = Credit(self._maps, len(self.plan.events)) if limited else None
         self._loss_counts = LossCounts(self._maps["lost"].mapped(), possible_cpus())

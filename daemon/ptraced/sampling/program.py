@@ -8,7 +8,7 @@ from dataclasses import replace
 from ptraced import filter_c
 from ptraced.origin import Sampled
 from ptraced.own_scope import HARD_INTERRUPT, NMI
-from ptraced.program import fill, rate_text, scope_text, template
+from ptraced.program import cost_text, fill, rate_text, scope_text, template
 from ptraced.sampling import counters
 from ptraced.sampling.filters import FILTER_WORDS, filter_format
 from ptraced.sampling.plan import SamplingPlan
@@ -33,6 +33,7 @@ def sample_text(plan: SamplingPlan, tracefs: Tracefs) -> str | None:
             scope_text(scope, tracefs, _own_interrupt(plan.origin)),
             template("filter.h"),
             filter_text,
+            cost_text(),
             rate_text(1, plan.payer),
             fill(
                 "sample.c",

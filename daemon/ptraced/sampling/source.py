@@ -15,6 +15,7 @@ from ptraced.loss_counts import LostEvents
 from ptraced.perf_event import Ring
 from ptraced.program import fill_scope
 from ptraced.quotas.credit import Credit
+from ptraced.quotas.run_time import RunTime
 from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows
 from ptraced.sampling.attr import counter_attr, sample_attr
@@ -24,7 +25,7 @@ from ptraced.sampling.program import PROGRAM
 from ptraced.sampling.records import SampleRows, Stacks
 from ptraced.sampling.refusal import explain_refusal
 from ptraced.sampling.ring import SampleRing
-from ptraced.scope import online_cpus
+from ptraced.scope import online_cpus, possible_cpus
 from ptraced.tracefs import Tracefs
 
 
@@ -54,6 +55,7 @@ class SamplingSource:
         self._throttled = 0
         self._maps: dict[str, Map] = {}
         self._credit: Credit | None = None
+        self._run_time: RunTime | None = None
         self._resources = contextlib.ExitStack()
         # Closed first: programs on tracepoints take their time, and breakpoints are few.
         self._open = contextlib.ExitStack()
@@ -92,6 +94,10 @@ class SamplingSource:
         """Let so many samples be taken from now on, where the plan has a payer."""
         if self._credit:
             self._credit.set(hits)
+
+    def run_time(self) -> int:
+        """Time that the program has taken on all CPUs, ns, without that of sampling as such."""
+        return self._run_time.total() if self._run_time else 0
 
     def skipped(self) -> list[tuple[int, int]]:
         """Nothing: of samples that fall into another BPF program nobody keeps count."""
@@ -143,6 +149,7 @@ class SamplingSource:
         for name, spec in compiled.maps.items():
             self._maps[name] = Map(name, spec)
             self._resources.callback(self._maps[name].close)
+        self._run_time = RunTime(self._maps["costs"].mapped(), possible_cpus())
         if self.plan.payer is not None:
             self._credit = Credit(self._maps, 1)
         descriptors = {name: map_.fd for name, map_ in self._maps.items()}
