@@ -70,7 +70,7 @@ def text_of(tracefs: Tracefs, *events: EventPlan, scope: Scope = EVERYWHERE) -> 
 
 def copies(text: str, number: int = 0) -> list[str]:
     """What the program of an event does between checking and submitting."""
-    body = text.partition(f"int event_{number}(void *hit)")[2]
+    body = text.partition(f"int run_event_{number}(void *hit)")[2]
     between = body.partition("room->bytes;\n#endif\n\t")[2].partition("\n\tif (!rows.perf")[0]
     return between.replace("\n\t", "\n").splitlines()
 
@@ -175,7 +175,7 @@ def test_dynamic_data_goes_behind_the_row_counted_from_where_its_locator_says(
 def test_only_small_rows_without_dynamic_data_are_on_the_stack(
     tracefs: Tracefs, plan: EventPlan, on_stack: bool
 ) -> None:
-    body = text_of(tracefs, plan).partition("int event_0(void *hit)")[2]
+    body = text_of(tracefs, plan).partition("int run_event_0(void *hit)")[2]
 
     assert f"#if {int(on_stack)}\n\tu8 row[" in body
 
