@@ -16,6 +16,7 @@ from ptraced import compiler as compiler_module
 from ptraced.compiler import Compiler
 from ptraced.errors import Unavailable
 from ptraced.headers import Headers, find_headers
+from ptraced.symbols.demangle import Demangler
 
 pytestmark = pytest.mark.needs_kernel("BPF programs", "BCC", "kernel headers")
 
@@ -125,6 +126,19 @@ def test_a_busy_worker_ends_with_the_daemon(headers: Headers) -> None:
         worker.stdin.close()
 
         assert worker.wait(60) == 0
+
+
+def test_who_demangles_names_is_without_any_right() -> None:
+    demangler = Demangler()
+    try:
+        assert demangler.demangle("_ZN3foo3barEv") == "foo::bar()"
+        assert demangler._child is not None
+        (status,) = threads_of(demangler._child[0])
+    finally:
+        demangler.close()
+
+    assert int(status["CapEff"], 16) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
 # Each is tried by a process behind the filter, and what comes of it is printed.

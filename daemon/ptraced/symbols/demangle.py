@@ -21,6 +21,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ptraced import sandbox
+
 # Seconds that a name may take, and bytes that the child may use beyond what it has.
 _PATIENCE = 0.5
 # Seconds until the child must have begun.
@@ -154,6 +156,9 @@ def _limit_memory() -> None:
 def _serve(questions: int, answers: int) -> None:
     sys.setrecursionlimit(2000)
     cxx, rust = _cxx_demangler(), _rust_demangler()
+    # Names come from files that anybody may have made.
+    sandbox.give_up_privileges()
+    sandbox.confine_thread()
     os.write(answers, _READY)
     with os.fdopen(questions, "rb") as asked:
         while head := asked.read(_LENGTH.size):
