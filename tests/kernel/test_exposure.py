@@ -316,7 +316,10 @@ def test_what_may_tell_of_others_is_denied(hosts: dict[int, Host], selector: str
     message = refusal(hosts[ANN], selector)
 
     assert message.startswith(f"error: {first.get(selector, selector)}")
-    assert message.endswith(" may tell of others' tasks, and the policy allows you your own")
+    assert message.endswith(
+        f' may tell of others\' tasks, and rule "user-{ANN}" allows you your own; '
+        "ask this host's administrator for one of all tasks"
+    )
 
 
 def test_wildcards_leave_out_what_is_denied_and_say_so(
