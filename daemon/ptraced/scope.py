@@ -172,12 +172,12 @@ def _matching(root: Path, pattern: str) -> list[str]:
         re.compile(pattern)
     except re.error as error:
         raise TraceError(
-            f"error: cgroup '{pattern}' is neither a name nor a regular expression: {error}"
+            f"error: cgroup '{_shown(pattern)}' is neither a name nor a regular expression: {error}"
         ) from None
     names = [os.path.relpath(directory, root) for directory, _, _ in os.walk(root)]
     found = set(matching(pattern, [name for name in names if name != "."]))
     if not found:
-        raise NotFound(f"error: no cgroup below {root} matches '{pattern}'")
+        raise NotFound(f"error: no cgroup below {root} matches '{_shown(pattern)}'")
     # What lies below a match is traced with it.
     outermost = (name for name in found if not found & set(map(str, Path(name).parents)))
     return [str(root / name) for name in outermost]
