@@ -201,6 +201,8 @@ def test_where_settings_cannot_be_read_addresses_are_hidden(
         (StackParts.USER, (True, True), (False, True)),
         (StackParts.KERNEL, (True, True), (True, False)),
         (StackParts.USER, (False, True), (False, True)),
+        # Options may leave none of the parts that the session asks for.
+        (StackParts.NONE, (False, False), (False, False)),
         (StackParts.USER, (True, False), "error: the policy shows you no kernel stacks of a:b"),
         (StackParts.KERNEL, (False, True), "error: the policy shows you no user stacks of a:b"),
         (StackParts.NONE, (True, True), "error: the policy shows you no stacks of a:b"),
