@@ -8,8 +8,9 @@ filters and rows are the same for all.
 from __future__ import annotations
 
 import os
-import select
 from dataclasses import dataclass
+
+from ptraced.pins import Pin
 
 # Systems of the events that probes of files have: what they see is the program's.
 USER_PROBES = ("uprobe", "uretprobe", "usdt")
@@ -46,28 +47,6 @@ class ProbedFile:
         os.close(self.fd)
 
 
-class ProbedProcess:
-    """A process in which a file is probed, held against the reuse of its number.
-
-    Raises OSError where there is none.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._fd = os.pidfd_open(pid)
-
-    @property
-    def ended(self) -> bool:
-        """Whether it runs no more; while it does, its number is nobody else's."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        return bool(poll.poll(0))
-
-    def __del__(self) -> None:
-        if hasattr(self, "_fd"):
-            os.close(self._fd)
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     """A place that is probed, and how the record is made there.
@@ -94,7 +73,7 @@ class Probe:
     returns: bool
     sites: tuple[Site, ...]
     file: ProbedFile | None = None
-    processes: tuple[ProbedProcess, ...] = ()
+    processes: tuple[Pin, ...] = ()
 
     @property
     def breakpoints(self) -> int:

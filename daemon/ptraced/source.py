@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ptraced import bpf_maps, perf_event, uprobe_multi
 from ptraced.bpf_maps import Map
 from ptraced.bpf_object import BpfObject
-from ptraced.errors import NotFound, Unavailable
+from ptraced.errors import Unavailable
 from ptraced.followers import any_alive, followers, hang
 from ptraced.layout import RowLayout
 from ptraced.loss_counts import LossCounts, LostEvents
@@ -200,13 +200,13 @@ class Source:
         assert isinstance(probe, Probe)
         for process in probe.processes or (None,):
             try:
-                fd = _attach_probe(program, probe, site, process.pid if process else 0)
+                fd = _attach_probe(program, probe, site, process.number if process else 0)
             except OSError as error:
                 raise Unavailable(explain_refusal(event.format, probe, error)) from None
             self._resources.callback(os.close, fd)
-            if process is not None and process.ended:
+            if process is not None and process.gone:
                 # Another one may have its number by now, and the breakpoint.
-                raise NotFound(f"error: process {process.pid} has ended")
+                raise process.missing()
 
 
 def _attach_probe(program: int, probe: Probe, site: Site, pid: int) -> int:

@@ -13,15 +13,16 @@ the same processes (update_ref_ctr() in kernel/events/uprobes.c).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ptraced.diagnostics import printable
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError
 from ptraced.identity import Caller
-from ptraced.origin import ProbedFile, ProbedProcess
+from ptraced.origin import ProbedFile
+from ptraced.pins import Pin
 from ptraced.policy.grant import Grant, Uprobes
+from ptraced.policy.processes import check_own
 from ptraced.probes.elf_open import open_probed
 
 # Each has a descriptor, and breakpoints and links of its own.
@@ -39,7 +40,7 @@ class Access:
         self._pids = pids
         # Whether the file was opened with the caller's rights, not the daemon's.
         self._as_caller = False
-        self._callers: tuple[ProbedProcess, ...] | None = None
+        self._callers: tuple[Pin, ...] | None = None
 
     def open(self, path: str) -> ProbedFile:
         """The file, with the widest rights that any rule grants."""
@@ -51,7 +52,7 @@ class Access:
         self._as_caller = True
         return self._open_own(path, self._grant.caller)
 
-    def processes(self, event: str, file: ProbedFile) -> tuple[ProbedProcess, ...]:
+    def processes(self, event: str, file: ProbedFile) -> tuple[Pin, ...]:
         """The processes to which the rule for an event, "system:name", confines it, if any."""
         grant = self._grant
         rule = grant.rule_for(event) if grant else None
@@ -63,7 +64,7 @@ class Access:
             self._callers = self._confined(file, grant.caller)
         return self._callers
 
-    def _confined(self, file: ProbedFile, caller: Caller) -> tuple[ProbedProcess, ...]:
+    def _confined(self, file: ProbedFile, caller: Caller) -> tuple[Pin, ...]:
         if not self._as_caller and self._open_own(file.path, caller) != file:
             raise TraceError(f"'{printable(file.path)}' was replaced meanwhile; try again")
         if file.owner == caller.uid:
@@ -85,40 +86,27 @@ class Access:
         if not self._pids:
             return open_probed(path, (), caller)
         process = _held(_process_of(self._pids[0]), caller)
-        file = open_probed(path, (process.pid,), caller)
-        if process.ended:
+        file = open_probed(path, (process.number,), caller)
+        if process.gone:
             # Its number, and the root that was looked into, may have been another's.
-            raise NotFound(f"there is no process {process.pid}")
+            raise NotFound(f"process {process.number} has ended")
         return file
 
 
 def _process_of(task: int) -> int:
     """The process of a thread."""
     try:
-        return int(_status(task)["Tgid"][0])
-    except (OSError, KeyError):
+        lines = Path(f"/proc/{task}/status").read_bytes().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(b"Tgid:"))
+    except (OSError, StopIteration):
         raise NotFound(f"there is no process {task}") from None
 
 
-def _held(pid: int, caller: Caller) -> ProbedProcess:
-    """A process of the caller's, by the rule of ptrace(2); raises PermissionRefused."""
+def _held(pid: int, caller: Caller) -> Pin:
+    """A process of the caller's; raises PermissionRefused or NotFound."""
     try:
-        process = ProbedProcess(pid)
-        status = _status(pid)
-        # task_dump_owner() in fs/proc/base.c: root's where it is not dumpable.
-        owner = os.stat(f"/proc/{pid}/status").st_uid
-        ids = {int(number) for number in status["Uid"]}
-        groups = {int(number) for number in status["Gid"]}
-        ended = process.ended
-    except (OSError, KeyError, ValueError):
-        raise NotFound(f"there is no process {pid}") from None
-    if ended:
-        raise NotFound(f"there is no process {pid}")
-    if (ids, groups, owner) != ({caller.uid}, {caller.gid}, caller.uid):
-        raise PermissionRefused(f"process {pid} is not yours to trace")
+        process = Pin(pid)
+        check_own([process], caller)
+    except TraceError as error:
+        raise type(error)(str(error).removeprefix("error: ")) from None
     return process
-
-
-def _status(task: int) -> dict[str, list[str]]:
-    lines = os.fsdecode(Path(f"/proc/{task}/status").read_bytes()).splitlines()
-    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError, Unavailable
-from ptraced.origin import Probe, ProbedFile, ProbedProcess, Site
+from ptraced.origin import Probe, ProbedFile, Site
+from ptraced.pins import Pin
 from ptraced.policy.grant import Grant
 from ptraced.probes.access import Access
 from ptraced.probes.elf_answer import Found, Refused
@@ -94,7 +95,7 @@ def _events(
     kind: str,
     file: ProbedFile,
     found: Sequence[Found],
-    processes: Sequence[tuple[ProbedProcess, ...]],
+    processes: Sequence[tuple[Pin, ...]],
     strings: Mapping[str, int],
 ) -> list[tuple[EventFormat, Probe]]:
     all_fields = probe_fields(found, strings)
