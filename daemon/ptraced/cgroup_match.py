@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from ptraced.diagnostics import printable
 from ptraced.errors import TraceError
 
 # Seconds that matching may take: thousands of names take milliseconds.
@@ -29,7 +30,7 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
             timeout=_PATIENCE,
         )
     except subprocess.TimeoutExpired:
-        raise TraceError(f"error: cgroup '{pattern}' takes too long to match") from None
+        raise TraceError(f"error: cgroup '{printable(pattern)}' takes too long to match") from None
     found: list[str] = json.loads(done.stdout)
     return found
 

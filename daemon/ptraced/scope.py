@@ -11,11 +11,13 @@ from pathlib import Path
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.cgroup_match import matching
 from ptraced.diagnostics import printable
-from ptraced.errors import NotFound, TraceError, Unavailable
+from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
 from ptraced.pins import DESCRIPTORS_MAX, Pin
 
 TASKS_MAX = 65536
 _CGROUPS_MAX = 64
+# Characters of a name or regular expression.
+_PATTERN_MAX = 4096
 # CPUs, and characters of a list, that an error has of many.
 _LISTED = 8
 _SHOWN_MAX = 64
@@ -154,6 +156,8 @@ def resolve_cgroups(patterns: tuple[str, ...]) -> tuple[str, ...]:
             "error: no cgroup v2 hierarchy is mounted; "
             "mount -t cgroup2 none /sys/fs/cgroup makes one"
         )
+    if len(patterns) > _CGROUPS_MAX:
+        raise LimitExceeded(f"error: {len(patterns)} cgroups, at most {_CGROUPS_MAX} may be named")
     found: set[str] = set()
     for pattern in patterns:
         found.update(_matching(root, pattern))
@@ -165,12 +169,16 @@ def resolve_cgroups(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _matching(root: Path, pattern: str) -> list[str]:
+    if len(pattern) > _PATTERN_MAX:
+        raise TraceError(
+            f"error: cgroup '{_shown(pattern)}' has more than {_PATTERN_MAX} characters"
+        )
     exact = root / pattern.strip("/")
-    if ".." not in exact.parts and exact.is_dir():
+    if ".." not in exact.parts and os.path.isdir(exact):
         return [str(exact)]
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise TraceError(
             f"error: cgroup '{_shown(pattern)}' is neither a name nor a regular expression: {error}"
         ) from None

@@ -25,6 +25,7 @@ from ptraced.headers import find_headers
 from ptraced.hub import Hub
 from ptraced.policy.load import unknown_names
 from ptraced.quotas.accounts import Accounts
+from ptraced.quotas.rates import Rates
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -100,7 +101,8 @@ class Server:
         stacks = StackTable(symbolizer)
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
         accounts = Accounts(config.quota)
-        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, lambda: accounts.total)
+        rates = Rates(lambda: accounts.total)
+        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, rates)
         self._undo.callback(reader.close)
         self._reader = reader
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)

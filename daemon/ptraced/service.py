@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import __version__
@@ -84,7 +84,7 @@ class Service:
         }
         # Responses of Trace are serialized already.
         handlers["Trace"] = grpc.unary_stream_rpc_method_handler(
-            self.trace, request_deserializer=pb.TraceRequest.FromString
+            lambda data, context: self.trace(_parsed(pb.TraceRequest, data, context), context)
         )
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
@@ -202,12 +202,13 @@ class Service:
 
 def _unary(
     call: Callable[[Request, CallContext], Message],
-    request: type[Request],
+    kind: type[Request],
     denied: Callable[[Message, CallContext, TraceError], None] = lambda *_: None,
 ) -> grpc.RpcMethodHandler:
     """A call whose TraceErrors become gRPC statuses with the same text."""
 
-    def reporting(request: Request, context: CallContext) -> Message:
+    def reporting(data: bytes, context: CallContext) -> Message:
+        request = _parsed(kind, data, context)
         try:
             return call(request, context)
         except TraceError as error:
@@ -217,10 +218,19 @@ def _unary(
             _abort_at_fault(context, error)
 
     return grpc.unary_unary_rpc_method_handler(
-        reporting,
-        request_deserializer=request.FromString,
-        response_serializer=lambda response: response.SerializeToString(),
+        reporting, response_serializer=lambda response: response.SerializeToString()
     )
+
+
+def _parsed(kind: type[Request], data: bytes, context: CallContext) -> Request:
+    """A request out of its bytes.
+
+    Not left to gRPC, which takes what strangers send for a fault of ours: a traceback in the log.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        _abort(context, TraceError(f"error: the request is no {kind.DESCRIPTOR.full_name}"))
 
 
 def _abort(context: CallContext, error: TraceError) -> NoReturn:

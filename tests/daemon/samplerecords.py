@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 
-from ptraced.layout import NO_BLANKS, Blanks
 from ptraced.sampling.layout import SampleFormat, lay_out_sample
 from ptraced.sampling.selector import sample_format
 from ptraced.sampling.shape import Shape
@@ -43,13 +42,12 @@ def sample_rows_format(
     shape: Shape,
     *wanted: str,
     stack: bool = False,
-    constants: dict[str, int | bytes] | None = None,
+    constants: dict[str, int] | None = None,
     depth: tuple[int, int] = (127, 127),
-    blanks: Blanks = NO_BLANKS,
 ) -> SampleFormat:
     return SampleFormat(
         shape,
-        lay_out_sample(sample_format("event"), wanted, stack, blanks),
+        lay_out_sample(sample_format("event"), wanted, stack),
         constants or {},
         depth,
         lambda tid: b"task-%d" % tid,

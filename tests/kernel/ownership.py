@@ -16,7 +16,6 @@ from unittest import mock
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import config
-from ptraced.errors import NotFound
 from ptraced.identity import Caller
 from ptraced.policy.exposure import Exposure
 from ptraced.policy.grant import Policy, Rule, StackParts, Uprobes
@@ -55,9 +54,7 @@ class Tracer:
         reading.start()
 
         def end() -> list[Event]:
-            # It may have ended by itself: its processes are gone.
-            with contextlib.suppress(NotFound):
-                self.sessions.stop(session.id, caller)
+            self.sessions.stop(session.id, caller)
             reading.join()
             return _events(started, messages)
 
