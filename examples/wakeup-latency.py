@@ -15,7 +15,7 @@ scheduler from running, such as long work in interrupts. For tasks of one name:
 -p is of no use here: it selects the task that wakes the other one.
 """
 
-from ptrace_client.report import percentile, print_histogram
+from ptrace_client.report import one_line, percentile, print_histogram
 
 # Tasks that wait, and since when, ns. Those whose switch was lost stay: see __interval__.
 woken = {}
@@ -44,7 +44,7 @@ def sched__sched_switch(event):
         waits.append(wait)
         if wait > longest:
             longest = wait
-            who = event.next_comm
+            who = one_line(event.next_comm)
 
 
 def summarize():

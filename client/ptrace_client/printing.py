@@ -93,8 +93,12 @@ def chain_lines(frames: Iterable[Mapping[str, object]]) -> list[str]:
         symbol, dso = (str(frame[name] or "Unknown") for name in ("symbol", "dso"))
         offset = f"+{frame['offset']:#x}" if symbol != "Unknown" else ""
         lines.append(f"    {frame['addr']:016x} {symbol}{offset} ({dso})")
-    # Whoever is traced chooses these names: they stay on their lines.
-    return [it if it.isprintable() else terminal_safe(it).replace("\n", "\\x0a") for it in lines]
+    return [*map(_on_its_line, lines)]
+
+
+def _on_its_line(text: str) -> str:
+    """Whoever is traced chooses names and texts: they stay where they are put."""
+    return text if text.isprintable() else terminal_safe(text).replace("\n", "\\x0a")
 
 
 def event_lines(
@@ -167,7 +171,7 @@ class Printer:
         preempt_count: int | None,
         timestamp: bool = True,
     ) -> str:
-        """Return the line of a record, without a newline.
+        """Return the line of a record, without a newline, safe for a terminal.
 
         `time` is CLOCK_MONOTONIC and `realtime` CLOCK_REALTIME, both in ns; `flags` and
         `preempt_count` are common_flags and common_preempt_count, None for sampled events.
@@ -177,7 +181,7 @@ class Printer:
         latency = ""
         if flags is not None and preempt_count is not None:
             latency = f"{latency_characters(flags, preempt_count)} "
-        return (
+        return _on_its_line(
             f"{date}{comm:>16} {tid:6d} {latency}[{cpu:03d}] "
             f"{second}.{rest // 1000:06d}: {self._name}: {self.fields_text(values)}"
         )

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+from ptrace_client.printing import terminal_safe
+
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # Tracebacks of one kind, from one line, that are shown in full.
 _SHOWN = 3
@@ -81,7 +83,8 @@ class ScriptErrors:
         self._kinds[kind, *place] += 1
         seen = self._kinds[kind, *place]
         if seen <= _SHOWN:
-            sys.stderr.write(user_traceback(error))
+            # What the exception says may come from an event.
+            sys.stderr.write(terminal_safe(user_traceback(error)))
         if seen == _SHOWN:
             filename, line = place
             where = f"{filename}:{line}" if filename else "this place"

@@ -14,11 +14,11 @@ from ptraced.identity import Caller
 from ptraced.layout import NO_BLANKS, UNKNOWN_COLUMNS, Blanks, RowLayout, lay_out
 from ptraced.origin import Probe, Sampled, Tracepoint
 from ptraced.policy.exposure import Exposure
-from ptraced.policy.grant import Grant, StackParts
+from ptraced.policy.grant import Grant
 from ptraced.policy.processes import check_own
 from ptraced.policy.renewal import Granted
-from ptraced.policy.selection import blank_warnings, select, stack_parts
-from ptraced.program import STACK_DEPTH_MAX, EventPlan, ModulePlan, StackDepth
+from ptraced.policy.selection import blank_warnings, select
+from ptraced.program import EventPlan, ModulePlan, StackDepth
 from ptraced.quotas.accounts import Holding
 from ptraced.ring_set import RingOptions
 from ptraced.sampling.layout import lay_out_sample
@@ -26,6 +26,7 @@ from ptraced.sampling.plan import SamplingPlan, event_scope
 from ptraced.schema import event_schema
 from ptraced.scope import Scope, online_cpus, resolve_cpus, resolve_scope
 from ptraced.selector import SelectedEvent, resolve
+from ptraced.stack_depths import stack_depth, stack_warnings
 from ptraced.syscall_family import dispatched
 from ptraced.tracefs import Tracefs
 
@@ -106,7 +107,7 @@ def plan_session(
     _check_wake_ups(request, events)
     frames = grant.quota.narrowest(config.quota).stack_depth
     depths = [
-        _stack_depth(request.stacks, event, exposure.rule.stacks, frames)
+        stack_depth(request.stacks, event, exposure.rule.stacks, frames)
         for event, exposure in zip(events, exposures, strict=True)
     ]
     layouts = _layouts(events, depths, exposures, request.projections)
@@ -129,7 +130,7 @@ def plan_session(
         *selected.warnings,
         *_warnings(request, events),
         *blank_warnings(events, layouts),
-        *_stack_warnings(request.stacks, events, depths),
+        *stack_warnings(request.stacks, events, depths),
     ]
     addresses = all(exposure.addresses for exposure in exposures)
     return SessionPlan(schemas, modules, rings, warnings, rules, granted, addresses)
@@ -156,56 +157,13 @@ def describe(
     """
     pids = (*request.scope.pids, *request.scope.tids)
     events = resolve(request.selectors, tracefs, len(tracefs.names()), pids, grant)
-    depths = [_stack_depth(request.stacks, event) for event in events]
+    depths = [stack_depth(request.stacks, event) for event in events]
     return [
         event_schema(
             number, event, _layout(event, None, depth is not None), True, depth is not None
         )
         for number, (event, depth) in enumerate(zip(events, depths, strict=True), 1)
     ]
-
-
-def _stack_depth(
-    stacks: pb.Stacks,
-    event: SelectedEvent,
-    granted: StackParts = StackParts.ALL,
-    allowed: int | None = None,
-) -> StackDepth | None:
-    """What is captured of an event's stack, `allowed` frames at most; None where it has none."""
-    if not (stacks.kernel or stacks.user or event.stack):
-        return None
-    most = stack_depth_limit()
-    if stacks.max_depth > most:
-        raise TraceError(
-            f"error: stacks of {stacks.max_depth} frames: at most {most} are possible "
-            "(sysctl kernel.perf_event_max_stack)"
-        )
-    asked = event.max_stack or stacks.max_depth
-    if allowed is not None:
-        if asked > allowed:
-            raise LimitExceeded(
-                f"error: stacks of {asked} frames are over your limit of {allowed} frames; "
-                "ask for fewer"
-            )
-        most = min(most, allowed)
-    depth = min(asked or most, most)
-    kernel, user = stack_parts(event, granted, *_asked_parts(stacks, event))
-    return StackDepth(depth if kernel else 0, depth if user else 0)
-
-
-def _asked_parts(stacks: pb.Stacks, event: SelectedEvent) -> tuple[bool, bool]:
-    """Which parts of an event's stacks are asked for, the kernel's and the user's."""
-    both = not (stacks.kernel or stacks.user)
-    return event.options.parts(
-        stacks.kernel or (both and not stacks.no_kernel),
-        stacks.user or (both and not stacks.no_user),
-    )
-
-
-def stack_depth_limit() -> int:
-    """Frames of either part of a stack at most: what fits, and what the kernel is set to."""
-    setting = int(Path("/proc/sys/kernel/perf_event_max_stack").read_text())
-    return min(STACK_DEPTH_MAX, setting)
 
 
 def _ring_options(request: pb.TraceRequest, config: Config, stacks: bool) -> RingOptions:
@@ -371,20 +329,6 @@ def _warnings(request: pb.TraceRequest, events: Sequence[SelectedEvent]) -> list
             "that they start"
         )
     return warnings
-
-
-def _stack_warnings(
-    stacks: pb.Stacks, events: Sequence[SelectedEvent], depths: Sequence[StackDepth | None]
-) -> list[str]:
-    """What users should know of the parts of stacks that they asked for and do not get."""
-    kernel, user = False, False
-    for event, depth in zip(events, depths, strict=True):
-        if depth is not None:
-            asked = _asked_parts(stacks, event)
-            kernel = kernel or (asked[0] and not depth.kernel)
-            user = user or (asked[1] and not depth.user)
-    parts = [part for part, missing in (("kernel", kernel), ("user", user)) if missing]
-    return [f"{part} stacks are left out where the policy shows you none" for part in parts]
 
 
 def _check_filters(events: Sequence[SelectedEvent]) -> None:

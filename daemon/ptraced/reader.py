@@ -20,6 +20,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from ptraced.loss_counts import LostEvents
 from ptraced.perf_event import Ring
 from ptraced.policy.grant import Quota
+from ptraced.quotas.budget import Budget
 from ptraced.quotas.rates import Amount, Rates
 from ptraced.quotas.turns import Turns
 from ptraced.sampling.source import SamplingSource
@@ -50,6 +51,8 @@ class _Feed:
     takers: list[list[tuple[Session, int]]]
     last_round: int = field(default_factory=now)
     skipped_since: int = field(default_factory=now)
+    # Run time of its programs that sessions have been charged with, ns.
+    charged: int = 0
     sessions: set[Session] = field(default_factory=set)
 
     def subscribe(self, session: Session, schema_ids: dict[int, int]) -> None:
@@ -72,9 +75,15 @@ class Reader:
     """
 
     def __init__(
-        self, interval: float, stacks: StackTable, tasks: Tasks, rates: Rates | None = None
+        self,
+        interval: float,
+        stacks: StackTable,
+        tasks: Tasks,
+        total: Callable[[], Quota] = Quota,
     ) -> None:
-        self.rates = rates or Rates(Quota)
+        self.rates = Rates(total)
+        self._budget: Budget[Session] = Budget(total, now())
+        self._overdrawn: list[tuple[Session, str]] = []
         self._interval = interval
         self._stacks = stacks
         self._tasks = tasks
@@ -99,8 +108,15 @@ class Reader:
         self._asked: deque[threading.Event] = deque()
         # Called with a session all of whose processes are gone, from this thread.
         self.on_targets_gone: Callable[[Session], None] = lambda session: None
+        # Called with a session that costs more than its user's budget, and what to tell it.
+        self.on_overdrawn: Callable[[Session, str], None] = lambda session, text: None
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
+
+    def allow(self, uid: int, quota: Quota) -> None:
+        """Set what a user's sessions may take from now on."""
+        self.rates.allow(uid, quota)
+        self._budget.allow(uid, quota.cpu_percent)
 
     def add(self, source: AnySource) -> None:
         """Read a source from now on."""
@@ -194,6 +210,9 @@ class Reader:
             try:
                 for session in self._round():
                     self.on_targets_gone(session)
+                overdrawn, self._overdrawn = self._overdrawn, []
+                for session, text in overdrawn:
+                    self.on_overdrawn(session, text)
             except Exception:
                 # A bug of ours must not stop everybody's stream.
                 _log.exception("a drain round failed")
@@ -211,6 +230,8 @@ class Reader:
                 self._skipped_at = started
                 for feed in self._feeds.values():
                     self._report_skipped(feed)
+                    self._charge(feed)
+                self._overdrawn += self._budget.overdrawn(started)
             return self._sessions_without_targets(started)
 
     def _in_turn(self) -> list[_Feed]:
@@ -306,6 +327,14 @@ class Reader:
                     schema_id, -1, runs, pb.LOSS_STAGE_SKIPPED, (feed.skipped_since, now())
                 )
         feed.skipped_since = now()
+
+    def _charge(self, feed: _Feed) -> None:
+        """Divide what the programs of a source have cost among the sessions that share it."""
+        total = feed.source.run_time()
+        for session in feed.sessions:
+            share = (total - feed.charged) // len(feed.sessions)
+            self._budget.note(session.caller.uid, session, share)
+        feed.charged = total
 
     def _sessions_without_targets(self, at: int) -> set[Session]:
         if at - self._targets_at < _TARGETS_EVERY:

@@ -25,7 +25,6 @@ from ptraced.headers import find_headers
 from ptraced.hub import Hub
 from ptraced.policy.load import unknown_names
 from ptraced.quotas.accounts import Accounts
-from ptraced.quotas.rates import Rates
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -101,8 +100,7 @@ class Server:
         stacks = StackTable(symbolizer)
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
         accounts = Accounts(config.quota)
-        rates = Rates(lambda: accounts.total)
-        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, rates)
+        reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, lambda: accounts.total)
         self._undo.callback(reader.close)
         self._reader = reader
         hub = Hub(tracefs, compiler, reader, stacks, tasks.comm)

@@ -77,6 +77,9 @@ class Sessions:
         # What sessions that are over have carried.
         self._ended: UserCounts[str] = UserCounts()
         stacks.on_resolved = self._stacks_resolved
+        reader.on_overdrawn = lambda session, text: self._finish(
+            session, pb.END_REASON_OVER_BUDGET, text
+        )
         reader.on_targets_gone = lambda session: self._finish(
             session, pb.END_REASON_TARGETS_GONE, "all traced processes are gone"
         )
@@ -105,7 +108,7 @@ class Sessions:
             account = self._accounts.open(caller.uid, grant.quota)
             with contextlib.ExitStack() as failed:
                 failed.callback(account.close)
-                self._reader.rates.allow(caller.uid, grant.quota)
+                self._reader.allow(caller.uid, grant.quota)
                 plan = plan_session(request, self._tracefs, self._headers, config, grant)
                 account.reserve(plan.holding)
                 session = Session(
@@ -275,7 +278,10 @@ class Sessions:
 
     def used(self, caller: Caller) -> Quota:
         """What a caller holds and uses now, in the units of its quota."""
-        return self._accounts.used(caller.uid)
+        events, size = self._reader.rates.used(caller.uid)
+        return replace(
+            self._accounts.used(caller.uid), events_per_second=events, bytes_per_second=size
+        )
 
     def _may_see(self, caller: Caller, session: Session) -> bool:
         return caller.uid == session.caller.uid or self.grant(caller).admin
@@ -288,7 +294,7 @@ class Sessions:
             opened = list(self._open.values())
         for each in opened:
             caller = renewed(each.session.caller)
-            self._reader.rates.allow(caller.uid, self.grant(caller).quota)
+            self._reader.allow(caller.uid, self.grant(caller).quota)
             self._end_if_withdrawn(each)
 
     def _end_if_withdrawn(self, opened: _Open) -> None:

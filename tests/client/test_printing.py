@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from event_samples import make_schema
 
 from ptrace_client.printing import (
     Printer,
@@ -416,6 +417,23 @@ def test_names_in_chains_stay_on_their_lines() -> None:
     assert chain_lines([frame]) == ["    0000000000000001 f\\x1b[2J\\x0a+0x2 (/é\\x0a)"]
 
 
+def test_an_event_stays_on_its_line_whatever_its_task_is_called() -> None:
+    line = Printer(make_schema()).line(
+        {"comm": "c\x1b[2J\nforged", "pid": 1},
+        comm="x\x1b]0;owned\x07\nforged",
+        tid=1,
+        cpu=0,
+        time=0,
+        realtime=0,
+        flags=0,
+        preempt_count=0,
+    )
+    assert line.isprintable()
+    assert "x\\x1b]0;owned\\x07\\x0aforged" in line
+
+
 def test_terminal_safe_lets_no_control_character_pass() -> None:
     assert terminal_safe("a\x1b[2J\r\x07\x7f\x9b\udcff") == "a\\x1b[2J\\x0d\\x07\\x7f\\x9b\\xff"
     assert terminal_safe("tab\tline\nö") == "tab\tline\nö"
+    # Written from right to left, what follows would look like something else.
+    assert terminal_safe("a\u202egnp.exe\u2028") == "a\\u202egnp.exe\\u2028"

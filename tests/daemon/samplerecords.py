@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from ptraced.layout import NO_BLANKS, Blanks
 from ptraced.sampling.layout import SampleFormat, lay_out_sample
 from ptraced.sampling.selector import sample_format
 from ptraced.sampling.shape import Shape
@@ -42,12 +43,13 @@ def sample_rows_format(
     shape: Shape,
     *wanted: str,
     stack: bool = False,
-    constants: dict[str, int] | None = None,
+    constants: dict[str, int | bytes] | None = None,
     depth: tuple[int, int] = (127, 127),
+    blanks: Blanks = NO_BLANKS,
 ) -> SampleFormat:
     return SampleFormat(
         shape,
-        lay_out_sample(sample_format("event"), wanted, stack),
+        lay_out_sample(sample_format("event"), wanted, stack, blanks),
         constants or {},
         depth,
         lambda tid: b"task-%d" % tid,

@@ -7,7 +7,7 @@ from madeup import event
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.errors import TraceError
-from ptraced.layout import RowLayout, lay_out
+from ptraced.layout import Blank, Blanks, RowLayout, lay_out
 
 FORMAT = event(
     "sys",
@@ -101,6 +101,25 @@ def test_a_field_of_the_event_does_not_displace_a_common_column() -> None:
     layout = lay_out(format, {"_pid"})
 
     assert places(layout) == [("_time", 0, 8), ("_pid", 8, 4)]
+
+
+def test_blank_columns_stay_where_they_are() -> None:
+    blanks = Blanks(frozenset({"text", "word"}), frozenset({"where", "word"}))
+
+    layout = lay_out(FORMAT, None, blanks=blanks)
+
+    assert places(layout) == places(lay_out(FORMAT, None))
+    blank = {c.name: c.blank for c in layout.columns if c.blank is not Blank.NOTHING}
+    assert blank == {"text": Blank.ALL, "word": Blank.ALL, "where": Blank.KERNEL_ADDRESSES}
+    assert blanks.names == {"text", "word", "where"}
+
+
+def test_no_field_blanks_the_task_that_hit_the_event() -> None:
+    format = event("sys", "own", ("u64 _pid", 8, 8, False))
+
+    layout = lay_out(format, {"_pid"}, blanks=Blanks(frozenset({"_pid"})))
+
+    assert [column.blank for column in layout.columns] == 2 * [Blank.NOTHING]
 
 
 @pytest.mark.parametrize(

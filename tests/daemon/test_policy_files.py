@@ -13,7 +13,7 @@ from ptraced.identity import Caller
 from ptraced.policy import builtin
 from ptraced.policy.grant import Quota, Rule, StackParts, Tasks, Uprobes
 from ptraced.policy.load import unknown_names
-from unprivileged import NOBODY
+from unprivileged import NOBODY, PROJECT
 
 RULE = '[[rule]]\nname = "one"\nusers = ["*"]\nevents = ["sched:*"]\n'
 
@@ -120,6 +120,17 @@ def test_the_built_in_rules_are_those_that_are_shipped() -> None:
     stranger = builtin.POLICY.grant(Caller(1000, 1000, user="ann", groups=frozenset({"users"})))
     assert stranger.rules == ()
     assert stranger.rule_for("sched:sched_switch") is None
+
+
+def test_the_manual_has_the_quotas_that_are_shipped_and_a_right_example() -> None:
+    manual = (PROJECT / "docs/policy.md").read_text()
+    _, users = builtin.POLICY.rules
+    for limit in Quota.__slots__:
+        value = getattr(users.quota, limit)
+        shown = f"{value >> 20} MiB" if "bytes" in limit else f"{value:,}"
+        assert f"| `{limit}` | {shown} |" in manual
+    example = manual.partition("```toml\n")[2].partition("```")[0]
+    assert parse_config(example, "p.toml").policy.rules[0].name == "web team"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from madeup import Declared, event, make_tracefs
 
 from ptraced.errors import Unavailable
 from ptraced.filter import check_filter, parse_filter
-from ptraced.layout import lay_out
+from ptraced.layout import Blanks, lay_out
 from ptraced.origin import Probe, Site
 from ptraced.program import EventPlan, ModulePlan, fill_scope, module_text
 from ptraced.scope import Scope
@@ -148,6 +148,44 @@ def test_common_columns_that_no_program_knows_are_zero(tracefs: Tracefs) -> None
         "*(u8 *)(row + 24) = 0;",
         "*(u8 *)(row + 25) = 0;",
     ]
+
+
+def test_what_is_blank_is_not_read(tracefs: Tracefs) -> None:
+    blanks = Blanks(frozenset({"value", "raw", "path"}))
+    fixed = EventPlan(PLAIN, None, lay_out(PLAIN, ("value", "raw", "_tid"), blanks=blanks))
+    dynamic = EventPlan(TEXT, None, lay_out(TEXT, ("path",), blanks=blanks))
+
+    assert copies(text_of(tracefs, fixed))[1:] == [
+        "__builtin_memset(row + 8, 0, 16);",
+        "*(u32 *)(row + 24) = bpf_get_current_pid_tgid();",
+        "__builtin_memset(row + 28, 0, 4);",
+    ]
+    assert copies(text_of(tracefs, dynamic))[1:] == [
+        "*(u32 *)(row + 8) = end - 0; *(u32 *)(row + 12) = 0;"
+    ]
+
+
+def test_addresses_of_the_kernel_are_zero_and_error_numbers_are_not(tracefs: Tracefs) -> None:
+    blanks = Blanks(kernel_addresses=frozenset({"address"}))
+    plan = EventPlan(PLAIN, None, lay_out(PLAIN, ("address",), blanks=blanks))
+
+    assert copies(text_of(tracefs, plan))[1:] == [
+        "*(u64 *)(row + 8) = *(u64 *)(ctx + 8); "
+        "if (*(s64 *)(row + 8) < -4095) *(u64 *)(row + 8) = 0;"
+    ]
+
+
+def test_who_is_shown_less_has_a_program_of_its_own() -> None:
+    whole, blank, masked = (
+        ModulePlan((EventPlan(PLAIN, None, lay_out(PLAIN, ("address",), blanks=blanks)),), Scope())
+        for blanks in (
+            Blanks(),
+            Blanks(frozenset({"address"})),
+            Blanks(kernel_addresses=frozenset({"address"})),
+        )
+    )
+
+    assert len({whole.key, blank.key, masked.key}) == 3
 
 
 def test_dynamic_data_goes_behind_the_row_counted_from_where_its_locator_says(

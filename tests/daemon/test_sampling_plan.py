@@ -8,7 +8,7 @@ import pytest
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.errors import NotFound, TraceError
-from ptraced.layout import RowLayout
+from ptraced.layout import Blanks, RowLayout
 from ptraced.origin import Sampled
 from ptraced.program import StackDepth
 from ptraced.sampling import attr, plan
@@ -92,6 +92,33 @@ def test_the_period_of_a_software_event_is_not_asked_for() -> None:
 
     assert hundredth.shape.sample_type == m.TIME | m.IP
     assert hundredth.constants == {"period": 100}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("read", bytes(40)),
+        ("regs_intr", bytes(8)),
+        ("raw", b""),
+        ("branch_stack", b""),
+        ("phys_addr", 0),
+        ("period", 0),
+    ],
+)
+def test_the_kernel_is_not_asked_for_what_is_blank(name: str, value: int | bytes) -> None:
+    leader = Sampled(1, 0, "cpu-clock", frequency=99, group=(FAULTS,))
+    blanks = Blanks(frozenset({name}))
+    layout = lay_out_sample(FORMAT, ("ip", name), blanks=blanks)
+
+    blank = SamplingPlan(FORMAT, leader, layout, Scope())
+
+    assert blank.shape.sample_type == m.TIME | m.IP
+    assert blank.shape.read_format == FORMAT_LOST
+    assert blank.group == ()
+    assert blank.constants == {name: value}
+    assert (
+        blank.key != SamplingPlan(FORMAT, leader, lay_out_sample(FORMAT, ("ip", name)), Scope()).key
+    )
 
 
 def test_stacks_and_names_need_the_task() -> None:

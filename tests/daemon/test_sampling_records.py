@@ -9,11 +9,12 @@ import pytest
 from samplerecords import LOST, SAMPLE, THROTTLE, Numbers, record, sample_rows_format, span, u64
 
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced.layout import RowLayout
+from ptraced.layout import Blanks, RowLayout
 from ptraced.samples import SampleDecoder
 from ptraced.sampling import members as m
 from ptraced.sampling.layout import SampleFormat
 from ptraced.sampling.records import SampleRows, Told
+from ptraced.sampling.registers import host_registers
 from ptraced.sampling.shape import FORMAT_ID, GROUP, Shape
 
 
@@ -236,3 +237,58 @@ def test_names_of_tasks_fit_their_column() -> None:
     object.__setattr__(format, "comm_of", lambda tid: b"a-name-of-15-by" if tid == 11 else b"")
 
     assert rows(format, sample(1, 1, 2)) == [{"_time": 1, "_comm": "a-name-of-15-by"}]
+
+
+@pytest.mark.parametrize("shape", [PLAIN, VARYING], ids=["at once", "one by one"])
+def test_what_is_blank_is_the_same_in_all_rows(shape: Shape) -> None:
+    format = sample_rows_format(
+        shape,
+        *("ip", "read", "regs_intr", "branch_stack", "phys_addr"),
+        constants={"read": bytes(8), "regs_intr": bytes(8), "branch_stack": b"", "phys_addr": 0},
+    )
+
+    found = rows(format, *varied(shape, (0x10, 0x20), (0x11, 0x21)))
+
+    blank = {"read": bytes(8), "regs_intr": bytes(8), "branch_stack": b"", "phys_addr": 0}
+    assert found == [{"_time": 1, "ip": 0x10} | blank, {"_time": 2, "ip": 0x11} | blank]
+
+
+@pytest.mark.parametrize("shape", [PLAIN, VARYING], ids=["at once", "one by one"])
+def test_addresses_of_the_kernel_are_zero_where_they_are_hidden(shape: Shape) -> None:
+    hidden = Blanks(kernel_addresses=frozenset({"ip", "addr"}))
+    format = sample_rows_format(shape, "ip", "addr", blanks=hidden)
+    lowest, highest = 1 << 63, (1 << 63) - 1
+
+    found = rows(format, *varied(shape, (lowest, highest), (0x11, (1 << 64) - 1)))
+
+    assert [(row["ip"], row["addr"]) for row in found] == [(0, highest), (0x11, 0)]
+
+
+def varied(shape: Shape, *values: tuple[int, int]) -> list[bytes]:
+    """Samples of PLAIN or VARYING with these for `ip` and `addr`."""
+    return [
+        record(u64(ip) + struct.pack("<ii", 10, 11) + u64(time, addr) + NO_RAW * (shape is VARYING))
+        for time, (ip, addr) in enumerate(values, 1)
+    ]
+
+
+def test_registers_of_the_kernel_are_none_where_its_addresses_are_hidden() -> None:
+    names = host_registers().names
+    place = host_registers().place
+    assert place is not None
+    shape = Shape(m.TIME | m.REGS_INTR, interrupt_registers=len(names))
+    hidden = Blanks(kernel_addresses=frozenset({"regs_intr"}))
+    format = sample_rows_format(shape, "regs_intr", blanks=hidden)
+    user = [2, *range(1, len(names) + 1)]
+    kernel = user.copy()
+    kernel[1 + place] = 1 << 63
+
+    found = rows(
+        format,
+        record(u64(1, *user)),
+        record(u64(2, *kernel)),
+        # A sample without registers.
+        record(u64(3, 0)),
+    )
+
+    assert [row["regs_intr"] for row in found] == [u64(*user), bytes(8), bytes(8)]

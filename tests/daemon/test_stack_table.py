@@ -7,6 +7,7 @@ import struct
 import pytest
 from pendingframes import PendingFrames, message
 
+from ptrace_proto import ptrace_pb2 as pb
 from ptraced.sent_stacks import SentStacks
 from ptraced.stacks import StackTable
 
@@ -185,3 +186,20 @@ def test_a_chain_ends_before_addresses_that_are_none(
     table.intern(7, b"", addresses(1, 0, 0x100, 0, 0), 1)
 
     assert frames.asked[0][4] == addresses(1, 0, 0x100)
+
+
+def test_a_stack_goes_without_the_kernels_addresses_where_they_are_hidden(
+    table: StackTable,
+) -> None:
+    (stack,) = table.by_number([table.intern(7, KERNEL, USER, 1)])
+    frame = pb.Frame(address=1 << 63, symbol="do_it", offset=5, kernel=True, dso="[kernel]")
+    own = pb.Frame(address=77, symbol="main")
+    table.resolve([(stack.id, pb.Stack(id=stack.id, frames=[frame, own]).SerializeToString())])
+
+    shown = pb.Stack.FromString(SentStacks(table).data(stack))
+    hidden = pb.Stack.FromString(SentStacks(table, addresses=False).data(stack))
+
+    assert list(shown.frames) == [frame, own]
+    frame.address = 0
+    assert list(hidden.frames) == [frame, own]
+    assert hidden.id == stack.id

@@ -16,6 +16,7 @@ from unittest import mock
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import config
+from ptraced.errors import NotFound
 from ptraced.identity import Caller
 from ptraced.policy.exposure import Exposure
 from ptraced.policy.grant import Policy, Rule, StackParts, Uprobes
@@ -54,7 +55,9 @@ class Tracer:
         reading.start()
 
         def end() -> list[Event]:
-            self.sessions.stop(session.id, caller)
+            # It may have ended by itself: its processes are gone.
+            with contextlib.suppress(NotFound):
+                self.sessions.stop(session.id, caller)
             reading.join()
             return _events(started, messages)
 

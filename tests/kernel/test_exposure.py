@@ -17,6 +17,7 @@ from processes import Daemon
 from sampled import Program, taken
 from strangers import ANN, BEN, CAT, connected_as
 from streams import GETPPID, Total, read_to_end
+from users import AS_DAEMON
 
 from ptrace_client.errors import ClientError
 from ptrace_client.host import Host
@@ -56,6 +57,7 @@ def folder(samples_binary: Path) -> Iterator[Path]:
 def serving(folder: Path, name: str, prefix: tuple[str, ...] = ()) -> Iterator[Daemon]:
     place = folder / name
     place.mkdir(mode=0o755)
+    # The relays of strangers.py bind their sockets beside the daemon's.
     place.chmod(0o777)
     daemon = Daemon(place, config=RULES, prefix=prefix)
     yield daemon
@@ -64,8 +66,9 @@ def serving(folder: Path, name: str, prefix: tuple[str, ...] = ()) -> Iterator[D
 
 @pytest.fixture(scope="module")
 def hosts(folder: Path) -> Iterator[dict[int, Host]]:
-    """Connections of all users to one daemon."""
-    with serving(folder, "daemon") as daemon, ExitStack() as connections:
+    """Connections of all users to one daemon, which is not root."""
+    prefix = ("prlimit", "--memlock=unlimited", *AS_DAEMON)
+    with serving(folder, "daemon", prefix) as daemon, ExitStack() as connections:
         found = {
             uid: connections.enter_context(connected_as(uid, daemon)) for uid in (ANN, BEN, CAT)
         }
@@ -316,7 +319,10 @@ def test_what_may_tell_of_others_is_denied(hosts: dict[int, Host], selector: str
     message = refusal(hosts[ANN], selector)
 
     assert message.startswith(f"error: {first.get(selector, selector)}")
-    assert message.endswith(" may tell of others' tasks, and the policy allows you your own")
+    assert message.endswith(
+        f' may tell of others\' tasks, and rule "user-{ANN}" allows you your own; '
+        "ask this host's administrator for one of all tasks"
+    )
 
 
 def test_wildcards_leave_out_what_is_denied_and_say_so(

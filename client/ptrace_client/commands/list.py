@@ -12,6 +12,7 @@ from ptrace_client.errors import ClientError
 from ptrace_client.host import Host, connect
 from ptrace_client.options import place_options, take_place
 from ptrace_client.printing import terminal_safe
+from ptrace_client.report import one_line
 from ptrace_client.text import columns
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -37,7 +38,7 @@ def run(**values: Any) -> int:
     with connect(place.host, socket=place.socket, tls=place.tls) as host:
         names = host.list_events(*values["globs"])
         if not names:
-            raise ClientError(f"no event matches {' '.join(values['globs']) or '*'}")
+            raise ClientError(f"no event matches {one_line(' '.join(values['globs'])) or '*'}")
         lines = columns(_rows(host, names)) if values["long"] else names
     print(*map(terminal_safe, lines), sep="\n")
     return 0

@@ -77,7 +77,7 @@ def stack_parts(
     """
     gets_kernel = kernel and granted in (StackParts.KERNEL, StackParts.ALL)
     gets_user = user and granted in (StackParts.USER, StackParts.ALL)
-    if not (gets_kernel or gets_user):
+    if (kernel or user) and not (gets_kernel or gets_user):
         part = "" if kernel and user else "kernel " if kernel else "user "
         raise PermissionRefused(f"error: the policy shows you no {part}stacks of {event.name}")
     return gets_kernel, gets_user
