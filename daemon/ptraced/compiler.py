@@ -15,8 +15,12 @@ from collections.abc import Callable
 from ptraced.bpf_object import BpfObject
 from ptraced.errors import Unavailable
 from ptraced.headers import Headers
+from ptraced.policy.grant import Quota
+from ptraced.quotas.compile_time import CompileTime
+from ptraced.quotas.fair_lock import FairLock
 
 _KEPT_OBJECTS = 256
+_NO_LIMIT = Quota()
 # LLVM gives back little of what it takes; a fresh worker does.
 _COMPILATIONS_PER_WORKER = 200
 # Seconds of the clock; the most that is compiled at once takes one or two.
@@ -36,9 +40,15 @@ class Compiler:
     asked for each worker, since an upgrade of the host moves the headers.
     """
 
-    def __init__(self, find_headers: Callable[[], Headers]) -> None:
+    def __init__(
+        self, find_headers: Callable[[], Headers], total: Callable[[], Quota] = Quota
+    ) -> None:
+        self._time = CompileTime(total)
         self._find_headers = find_headers
         self._headers: Headers | None = None
+        # Whose turn it is to have the worker.
+        self._turns = FairLock()
+        # Of what is kept.
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[str] | None = None
         self._compilations = 0
@@ -47,21 +57,40 @@ class Compiler:
         self.seconds = 0.0
         self._objects: OrderedDict[str, BpfObject] = OrderedDict()
 
-    def compile(self, text: str) -> BpfObject:
-        """The object of a C text; the same text is compiled once while it stays in the cache."""
+    def compile(self, text: str, uid: int = 0, quota: Quota = _NO_LIMIT) -> BpfObject:
+        """The object of a C text for a user; compiled once while it stays in the cache.
+
+        Users who wait take turns. Raises LimitExceeded where the user has had its time.
+        """
+        found = self._kept(text)
+        if found is None:
+            with self._turns.turn_of(uid):
+                # It may have been somebody else's before.
+                found = self._kept(text) or self._compile_for(text, uid, quota)
+        return found
+
+    def _kept(self, text: str) -> BpfObject | None:
         with self._lock:
             found = self._objects.get(text)
-            if found is None:
-                begun = time.monotonic()
-                found = self._compile(text)
-                self.compilations += 1
-                self.seconds += time.monotonic() - begun
-                self._objects[text] = found
-                if len(self._objects) > _KEPT_OBJECTS:
-                    self._objects.popitem(last=False)
-            else:
+            if found is not None:
                 self._objects.move_to_end(text)
             return found
+
+    def _compile_for(self, text: str, uid: int, quota: Quota) -> BpfObject:
+        self._time.check(uid, quota)
+        begun = time.monotonic_ns()
+        try:
+            found = self._compile(text)
+        finally:
+            took = time.monotonic_ns() - begun
+            self._time.charge(uid, quota, took)
+        self.compilations += 1
+        self.seconds += took / 1e9
+        with self._lock:
+            self._objects[text] = found
+            if len(self._objects) > _KEPT_OBJECTS:
+                self._objects.popitem(last=False)
+        return found
 
     def warm_up(self) -> None:
         """Start the worker and let it read the headers once, so that the first caller need not."""
@@ -72,7 +101,7 @@ class Compiler:
         if worker is not None:
             # What it is still busy with nobody waits for.
             worker.kill()
-        with self._lock:
+        with self._turns.turn_of(0):
             self._end_worker()
 
     def _compile(self, text: str) -> BpfObject:

@@ -7,10 +7,13 @@ import errno
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ptraced.bpf_maps import VerifierError
+from ptraced.bpf_object import BpfObject
 from ptraced.compiler import CompileError, Compiler
 from ptraced.errors import TraceError, Unavailable
+from ptraced.policy.grant import Quota
 from ptraced.program import ModulePlan, module_text
 from ptraced.reader import AnySource, Reader
 from ptraced.ring_set import RingOptions
@@ -25,6 +28,9 @@ from ptraced.tracefs import Tracefs
 _CLOSING_MAX = 16
 # Seconds to wait for take-downs at the end.
 _PATIENCE = 20.0
+_NO_LIMIT = Quota()
+
+_Compile = Callable[[str], BpfObject]
 
 
 @dataclass(slots=True)
@@ -66,8 +72,16 @@ class Hub:
         """How many there are."""
         return len(self._keys)
 
-    def acquire(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
+    def acquire(
+        self,
+        plan: ModulePlan | SamplingPlan,
+        options: RingOptions,
+        uid: int = 0,
+        quota: Quota = _NO_LIMIT,
+    ) -> AnySource:
         """The source of a plan, made and read if it is not yet. Give it back by `release`.
+
+        The compiler works for user `uid`, as long as its quota allows it.
 
         Raises TraceError where the kernel refuses it.
         """
@@ -78,7 +92,8 @@ class Hub:
         try:
             with entry.lock:
                 if entry.source is None:
-                    entry.source = self._make(plan, options)
+                    compile_ = partial(self._compiler.compile, uid=uid, quota=quota)
+                    entry.source = self._make(plan, options, compile_)
                     with self._lock:
                         self._keys[entry.source] = key
                 return entry.source
@@ -119,13 +134,15 @@ class Hub:
         if not entry.users and self._entries.get(key) is entry:
             del self._entries[key]
 
-    def _make(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
+    def _make(
+        self, plan: ModulePlan | SamplingPlan, options: RingOptions, compile_: _Compile
+    ) -> AnySource:
         with self._lock:
             # Callers that come and go faster than the kernel lets go would pile up what
             # waits to be closed, up to the limit of programs on a tracepoint.
             self._closed_one.wait_for(lambda: self._closing < _CLOSING_MAX)
         try:
-            return self._start(self._load(plan, options))
+            return self._start(self._load(plan, options, compile_))
         except CompileError as error:
             raise TraceError(f"error: a generated program did not compile: {error}") from error
         except VerifierError as error:
@@ -145,15 +162,19 @@ class Hub:
             undo.pop_all()
         return source
 
-    def _load(self, plan: ModulePlan | SamplingPlan, options: RingOptions) -> AnySource:
+    def _load(
+        self, plan: ModulePlan | SamplingPlan, options: RingOptions, compile_: _Compile
+    ) -> AnySource:
         if isinstance(plan, SamplingPlan):
-            return self._load_samples(plan, options)
-        compiled = self._compiler.compile(module_text(plan, self._tracefs))
+            return self._load_samples(plan, options, compile_)
+        compiled = compile_(module_text(plan, self._tracefs))
         return Source(plan, compiled, options, self._tracefs, self._stacks)
 
-    def _load_samples(self, plan: SamplingPlan, options: RingOptions) -> SamplingSource:
+    def _load_samples(
+        self, plan: SamplingPlan, options: RingOptions, compile_: _Compile
+    ) -> SamplingSource:
         text = sample_text(plan, self._tracefs)
-        compiled = self._compiler.compile(text) if text is not None else None
+        compiled = compile_(text) if text is not None else None
         return SamplingSource(plan, compiled, options, self._tracefs, self._stacks, self._comm_of)
 
 

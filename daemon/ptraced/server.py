@@ -89,7 +89,8 @@ class Server:
         _warn_of_unknown(config)
         tracefs = Tracefs.find()
         headers = find_headers(config.state_dir())
-        compiler = Compiler(lambda: find_headers(config.state_dir()))
+        accounts = Accounts(config.quota)
+        compiler = Compiler(lambda: find_headers(config.state_dir()), lambda: accounts.total)
         self._undo.callback(compiler.close)
         symbolizer = Symbolizer(
             lambda found: stacks.resolve(found),
@@ -99,7 +100,6 @@ class Server:
         self._undo.callback(symbolizer.close)
         stacks = StackTable(symbolizer)
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
-        accounts = Accounts(config.quota)
         reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, lambda: accounts.total)
         self._undo.callback(reader.close)
         self._reader = reader

@@ -160,7 +160,7 @@ class Sessions:
         opened = _Open(session, [], account, plan.granted)
         try:
             for module in plan.modules:
-                source = self._hub.acquire(module.plan, plan.rings)
+                source = self._hub.acquire(module.plan, plan.rings, account.uid, account.quota)
                 opened.sources.append(source)
                 self._reader.subscribe(source, session, module.schema_ids)
                 if source.pages < plan.rings.pages:

@@ -18,6 +18,7 @@ from ptraced.compiler import CompileError
 from ptraced.errors import LimitExceeded, TraceError, Unavailable
 from ptraced.hub import Hub
 from ptraced.layout import lay_out
+from ptraced.policy.grant import Quota
 from ptraced.program import EventPlan, ModulePlan
 from ptraced.ring_set import RingOptions
 from ptraced.scope import Scope
@@ -41,7 +42,7 @@ class Kernel:
         # How many take-downs may go through; None for any number.
         self.may_close: threading.Semaphore | None = None
 
-    def compile(self, text: str) -> None:
+    def compile(self, text: str, uid: int, quota: Quota) -> None:
         self.compiling.set()
         assert self.may_compile.wait(NEVER)
         if self.refusal is not None:

@@ -133,3 +133,19 @@ def test_stacks_have_no_more_frames_than_the_quota(
         )
     assert total.stacks
     assert {len(stack.frames) for stack in total.stacks} == {2}
+
+
+def test_who_keeps_the_compiler_busy_is_told_to_come_again(
+    served: Callable[[str], Daemon],
+) -> None:
+    daemon = served(rule(ANN, compile_ms=1) + rule(BEN))
+    with connected_as(ANN, daemon) as ann, connected_as(BEN, daemon) as ben:
+        with ann.open(request()):
+            assert refusal(ann, request("sched:sched_switch")).startswith(
+                "error: the compiler has worked for your limit of 1 ms per minute; come again in "
+            )
+            # What is there already costs nothing.
+            with ann.open(request()):
+                pass
+        with ben.open(request("sched:sched_switch")):
+            pass

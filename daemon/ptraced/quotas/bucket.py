@@ -1,4 +1,4 @@
-"""Token buckets: rates that hold on average, and allow for bursts of a second."""
+"""Token buckets: rates that hold on average, and allow for bursts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ _SECOND = 1_000_000_000
 
 
 class Bucket:
-    """Tokens that come at a rate per second, a second's worth at most; it may be in debt.
+    """Tokens that come at a rate per `period` (seconds), a period's worth at most.
 
-    Times are CLOCK_MONOTONIC, ns. A rate of None is no limit.
+    It may be in debt. Times are CLOCK_MONOTONIC, ns. A rate of None is no limit.
     """
 
-    def __init__(self, rate: float | None, now: int) -> None:
+    def __init__(self, rate: float | None, now: int, period: int = 1) -> None:
         self._at = now
+        self._period = period * _SECOND
         self.tokens = math.inf if rate is None else float(rate)
 
     def refill(self, rate: float | None, now: int) -> None:
@@ -23,7 +24,7 @@ class Bucket:
         if rate is None:
             self.tokens = math.inf
         else:
-            self.tokens = min(self.tokens + rate * passed / _SECOND, rate)
+            self.tokens = min(self.tokens + rate * passed / self._period, rate)
 
     def take(self, count: float) -> None:
         """Take tokens, whether or not there are as many."""
