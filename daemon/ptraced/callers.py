@@ -28,6 +28,10 @@ class Callers:
         # theirs are never used twice.
         self._named = functools.lru_cache(maxsize=1024)(_named_caller)
 
+    def forget(self) -> None:
+        """Ask the user database again for each connection, whose user may be in other groups."""
+        self._named.cache_clear()
+
     def __call__(self, peer: str) -> Caller:
         if peer.startswith("unix"):
             return self._named(peer)

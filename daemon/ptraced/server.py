@@ -161,6 +161,7 @@ class Server:
             log.event("setting needs a restart", logging.WARNING, setting=setting)
         logging.getLogger().setLevel(config.log.level.upper())
         _warn_of_unknown(config)
+        self._entrances.caller.forget()
         self._sessions.reload(config)
         self._entrances.set_tls_users(config.tls.users)
         rules = [rule.name for rule in config.policy.rules]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ptraced.errors import PermissionRefused
 from ptraced.policy.exposure import Exposure, View
-from ptraced.policy.grant import Grant, Rule, StackParts, Uprobes
+from ptraced.policy.grant import Grant, Rule, StackParts, Tasks, Uprobes
 from ptraced.selector import SelectedEvent
 
 _PARTS = {
@@ -38,7 +38,22 @@ class Granted:
 def withdrawn(session: Iterable[Granted], grant: Grant) -> str:
     """What of all that a session has a new grant does not allow, one of it; "" for nothing."""
     view = View(grant)
-    return next(filter(None, (_missing(granted, view) for granted in session)), "")
+    # What else decides, such as the mount options of /proc, is no part of the policy: it was asked
+    # when the session began, and the caller's process may be gone.
+    fewer = (granted for granted in session if not _is_renewed(granted, grant))
+    return next(filter(None, (_missing(granted, view) for granted in fewer)), "")
+
+
+def _is_renewed(granted: Granted, grant: Grant) -> bool:
+    """Whether the rule that decides now grants all that the one of before did."""
+    before, after = granted.exposure.rule, grant.rule_for(granted.event.name)
+    return (
+        after is not None
+        and (after.tasks is Tasks.ALL or after.tasks is before.tasks)
+        and after.kernel_addresses >= before.kernel_addresses
+        and _PARTS[after.stacks] >= _PARTS[before.stacks]
+        and not _narrower(after, before)
+    )
 
 
 def _missing(granted: Granted, view: View) -> str:
