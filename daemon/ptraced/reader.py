@@ -143,6 +143,7 @@ class Reader:
             # What happened before belongs to the others.
             self._drain(feed)
             self._report_skipped(feed)
+            self._charge(feed)
             feed.subscribe(session, schema_ids)
 
     def unsubscribe(self, session: Session) -> None:
@@ -152,6 +153,7 @@ class Reader:
                 if session in feed.sessions:
                     self._drain(feed)
                     self._report_skipped(feed)
+                    self._charge(feed)
                     feed.unsubscribe(session)
 
     def remove(self, source: AnySource) -> None:
@@ -334,6 +336,7 @@ class Reader:
         for session in feed.sessions:
             share = (total - feed.charged) // len(feed.sessions)
             self._budget.note(session.caller.uid, session, share)
+            session.run_time += share
         feed.charged = total
 
     def _sessions_without_targets(self, at: int) -> set[Session]:

@@ -37,13 +37,15 @@ _THROTTLE_OVER = 1_000_000_000
 class Usage:
     """What a session has carried: events and bytes put into its stream, and losses by stage.
 
-    `end` is how it ended, "client gone" where nobody ended it.
+    `run_time` is what BPF programs took for it, ns. `end` is how it ended, "client gone" where
+    nobody ended it.
     """
 
     events: int
     bytes: int
     lost: Counter[pb.LossStage]
     queued_bytes: int
+    run_time: int
     seconds: float
     end: str
     end_text: str
@@ -79,6 +81,8 @@ class Session:
         self.start_realtime = time.time_ns()
         # CLOCK_MONOTONIC, ns.
         self.start = time.monotonic_ns()
+        # What BPF programs took for it on all CPUs, ns; the reader adds to it.
+        self.run_time = 0
         # Breaks the call off, whether its client reads or not.
         self.cut: Callable[[], object] = self.cancel
         # Called with every Throttle, under the lock.
@@ -320,6 +324,7 @@ class Session:
                 bytes=self._row_bytes,
                 lost=Counter(self._lost_by_stage),
                 queued_bytes=self._data.bytes,
+                run_time=self.run_time,
                 seconds=(time.monotonic_ns() - self.start) / 1e9,
                 end="client gone" if end is None else _reason_name(end.reason),
                 end_text="" if end is None else end.text,

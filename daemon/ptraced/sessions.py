@@ -328,7 +328,12 @@ def _asked(request: pb.TraceRequest) -> dict[str, object]:
 
 def _counts(usage: Usage) -> dict[str, int]:
     losses = {f"lost {stage_name(stage)}": count for stage, count in usage.lost.items()}
-    return {"events": usage.events, "bytes": usage.bytes, **losses}
+    return {
+        "events": usage.events,
+        "bytes": usage.bytes,
+        "run_time": usage.run_time,
+        **losses,
+    }
 
 
 def _told(usage: Usage) -> dict[str, object]:
@@ -339,6 +344,7 @@ def _told(usage: Usage) -> dict[str, object]:
         "seconds": round(usage.seconds, 3),
         "delivered": usage.events,
         "bytes": usage.bytes,
+        "bpf_seconds": round(usage.run_time / 1e9, 6),
         **{f"lost_{stage_name(stage)}": count for stage, count in usage.lost.items() if count},
     }
 

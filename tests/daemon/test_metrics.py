@@ -30,7 +30,9 @@ class Parts:
 
     def session_counts(self) -> Mapping[int | None, Mapping[str, int]]:
         return {
-            0: Counter(events=7, bytes=70, open=1, queued=5, **{"lost queue": 3}),
+            0: Counter(
+                events=7, bytes=70, run_time=1_500_000_000, open=1, queued=5, **{"lost queue": 3}
+            ),
             4_000_000: Counter(events=1, bytes=8, **{"lost throttled": 2}),
             OTHER: Counter(events=100),
         }
@@ -98,6 +100,7 @@ def test_every_metric_is_there_with_its_users(server: MetricsServer, path: Path)
     assert values["ptraced_events_total", "root"] == 7
     assert values["ptraced_events_total", "4000000"] == 1
     assert values["ptraced_events_total", "other"] == 100
+    assert values["ptraced_bpf_seconds_total", "root"] == 1.5
     assert values["ptraced_sessions", "root"] == 1
     assert values["ptraced_lost_events_total", "queue", "root"] == 3
     assert values["ptraced_lost_events_total", "4000000", "throttled"] == 2

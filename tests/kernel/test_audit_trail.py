@@ -79,6 +79,7 @@ def test_a_session_leaves_its_start_and_its_stop(
         sum(len(batch.rows) for batch in total.batches),
     )
     assert stop["seconds"] > 0
+    assert stop["bpf_seconds"] > 0
     assert not any(name.startswith("lost_") for name in stop)
     assert b"\x1b" not in file.read_bytes()
 

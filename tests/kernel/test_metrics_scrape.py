@@ -65,6 +65,7 @@ def test_what_sessions_do_is_counted_while_they_run_and_after(
         after = scrape(path)
     assert after["ptraced_events_total", "root"] == 1000
     assert after["ptraced_bytes_total", "root"] > 8000
+    assert 0 < after["ptraced_bpf_seconds_total", "root"] < 60
     assert after["ptraced_sessions_started_total", "root"] == 1
     assert after["ptraced_kills_total", "root"] == 1
     assert ("ptraced_denials_total", "root") not in after

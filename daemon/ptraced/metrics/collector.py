@@ -40,7 +40,7 @@ class Parts(Protocol):
     """What the daemon tells of its parts."""
 
     def session_counts(self) -> ByUser:
-        """By uid: "events", "bytes", "lost STAGE" of all sessions; "open", "queued" ones."""
+        """By uid: "events", "bytes", "run_time" (ns), "lost STAGE"; "open" and "queued" now."""
 
     def held(self) -> ByUser:
         """By uid: "programs", "probes", "buffer_bytes"."""
@@ -87,6 +87,9 @@ class DaemonCollector:
             "ptraced_events": _by_user(sessions, "events"),
             "ptraced_bytes": _by_user(sessions, "bytes"),
             "ptraced_queue_bytes": _by_user(sessions, "queued"),
+            "ptraced_bpf_seconds": [
+                (labels, ns / 1e9) for labels, ns in _by_user(sessions, "run_time")
+            ],
             "ptraced_lost_events": _by_stage(sessions),
             "ptraced_connections": _open_connections(audited),
         }

@@ -23,6 +23,11 @@ METRICS: Final = {
     "ptraced_sessions_started": Metric("counter", "Sessions that were opened.", _USER),
     "ptraced_events": Metric("counter", "Events put into the streams of sessions.", _USER),
     "ptraced_bytes": Metric("counter", "Bytes of rows put into the streams of sessions.", _USER),
+    "ptraced_bpf_seconds": Metric(
+        "counter",
+        "Time that BPF programs took on all CPUs, by measuring some of their runs.",
+        _USER,
+    ),
     "ptraced_lost_events": Metric(
         "counter",
         "Events that happened and were not delivered, by stage: kernel_buffer, queue, throttled; "
