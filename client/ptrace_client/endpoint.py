@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 import stat
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ DEFAULT_SOCKET = "/run/ptraced/ptraced.sock"
 
 # Seconds; a listener on this machine answers at once unless its backlog is full.
 _PROBE_TIMEOUT = 5.0
+
+_PROBE_TIMEVAL = struct.pack("@ll", int(_PROBE_TIMEOUT), 0)
 
 _START_HINT = (
     "start the daemon with `systemctl start ptraced`, or run as root: `ptrace-client run` then "
@@ -122,7 +125,8 @@ def _check_socket(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise ClientError(f"{path} is not a socket; name the socket of a running ptraced")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_TIMEOUT)
+        # A socket with a timeout of Python's would not wait in line where the backlog is full.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PROBE_TIMEVAL)
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:

@@ -32,6 +32,8 @@ _WORK_TIMEOUT: Final = 60.0
 
 _CHANNEL_OPTIONS: Final = [
     ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
     # A proxy of the environment knows nothing of this machine's sockets.
     ("grpc.enable_http_proxy", 0),
     # Else a new connection would wait as long as earlier failures of others let it.
@@ -255,7 +257,11 @@ class Host:
                 )
 
     def _get_info(self) -> pb.ServerInfo:
-        return self._call("GetServerInfo", pb.GetServerInfoRequest(), pb.ServerInfo)
+        request = pb.GetServerInfoRequest()
+        # Something listens at a socket that was tried: where gRPC cannot connect, the backlog is
+        # full for now.
+        wait = self.endpoint.socket is not None
+        return self._call("GetServerInfo", request, pb.ServerInfo, wait_for_ready=wait)
 
     def _measure_clock(self) -> int:
         """Return the ns to add to the local CLOCK_MONOTONIC to get the server's."""
@@ -275,10 +281,13 @@ class Host:
         request: Message,
         answer: type[_Response],
         timeout: float | None = None,
+        wait_for_ready: bool = False,
     ) -> _Response:
         method = self._method(name, type(request), answer)
         try:
-            response: _Response = method(request, timeout=timeout or self._timeout)
+            response: _Response = method(
+                request, timeout=timeout or self._timeout, wait_for_ready=wait_for_ready
+            )
         except grpc.RpcError as error:
             raise explain_failure(error, self.endpoint) from None
         return response

@@ -31,8 +31,13 @@ class LocalGate(Gate):
         except OSError:
             connection.close()
             return None
-        guest = self.new_guest(PlainStream(connection), who)
-        if reason := self.count(guest):
+        reason = self.count(who)
+        if reason and not self.is_told_why(who):
+            self.refused(who, reason)
+            connection.close()
+            return None
+        guest = self.new_guest(PlainStream(connection), who, counted=not reason)
+        if reason:
             self.refuse(guest, reason)
         return guest
 

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ptraced import http2
@@ -27,9 +28,13 @@ _FAREWELL = 2.0
 _SWEEP = 1.0
 
 # Connections accepted in a row before others are served.
-_ACCEPTED = 64
-# Refused clients that are told why at the same time.
+_ACCEPTED = 256
+# Refused clients that are told why at the same time, and those of one user between two sweeps: to
+# close a connection takes a tenth of the time, and who comes too often must not fill the backlog.
 _REFUSED = 64
+_TOLD_WHY = 8
+# Connections of one user between two sweeps, for each of those that it may have at once.
+_ARRIVALS = 4
 # Of a connection that is not let in yet; more than a record of TLS.
 _GREETING_BYTES = 65536
 
@@ -88,6 +93,8 @@ class Gate:
         self._connections = Connections(settings.limits)
         self._guests: dict[int, Guest] = {}
         self._refused: list[Guest] = []
+        self._arrivals: Counter[int] = Counter()
+        self._told_why: Counter[int] = Counter()
         self._visits: dict[int, tuple[Visit, Stream]] = {}
         self._waiting: dict[int, int] = {}
         self._epoll = select.epoll()
@@ -131,26 +138,42 @@ class Gate:
     def idle_seconds(self) -> float | None:
         """How long to wait for something to happen; None: for ever."""
         accepting = self._listener.fileno() in self._waiting
-        if accepting and not self._guests and not self._events.waiting:
+        if accepting and not self._guests and not self._events.waiting and not self._arrivals:
             return None
         return min(_SWEEP, self._settings.patience / 2)
 
-    def new_guest(self, stream: Stream, who: Credentials | None, address: str = "") -> Guest:
+    def new_guest(
+        self, stream: Stream, who: Credentials | None, address: str = "", counted: bool = False
+    ) -> Guest:
         """A guest whose time starts now."""
-        return Guest(stream, who, time.monotonic() + self._settings.patience, address)
+        return Guest(stream, who, time.monotonic() + self._settings.patience, address, "", counted)
 
-    def count(self, guest: Guest) -> str:
-        """Count a guest; a reason where there are too many of it."""
-        assert guest.who is not None
-        reason = self._connections.enter(guest.who.uid)
-        guest.counted = not reason
-        return reason
+    def count(self, who: Credentials) -> str:
+        """Count a connection; a reason where there are too many of that user."""
+        return self.too_often(who) or self._connections.enter(who.uid)
+
+    def too_often(self, who: Credentials) -> str:
+        """A reason where a user has come very often just now."""
+        self._arrivals[who.uid] += 1
+        most = _ARRIVALS * self._settings.limits.per_user
+        if who.uid and self._arrivals[who.uid] > most:
+            return f"too many connections of uid {who.uid} in a second (limit {most})"
+        return ""
+
+    def is_told_why(self, who: Credentials) -> bool:
+        """Whether a refused user is told the reason, or has been often enough."""
+        self._told_why[who.uid] += 1
+        return self._told_why[who.uid] <= _TOLD_WHY
 
     def refuse(self, guest: Guest, reason: str, status: int = http2.RESOURCE_EXHAUSTED) -> None:
         """Tell the client, with a gRPC status, and the daemon why it is not let in."""
         self._tell_refused(guest, reason)
         guest.refusal = http2.Refusal(status, reason)
         self._see_out(guest)
+
+    def refused(self, who: Credentials | None, reason: str, address: str = "") -> None:
+        """Tell the daemon that a connection was closed at once."""
+        self._events.refused(who, address, reason)
 
     def hang_up(self, guest: Guest) -> None:
         """Close a connection, in a way that lets the client read what it was sent.
@@ -312,6 +335,8 @@ class Gate:
         if now - self._swept < min(_SWEEP, self._settings.patience / 2):
             return
         self._swept = now
+        self._arrivals.clear()
+        self._told_why.clear()
         self._wait_for(self._listener.fileno(), select.EPOLLIN)
         for guest in [guest for guest in self._guests.values() if guest.deadline <= now]:
             if guest.refusal is None:

@@ -7,14 +7,18 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ptraced import log
 
-# Seconds: the wait before a process that died is replaced, and what it gets to end, which is
+# Seconds: the wait before a process that died is replaced, at first and at most where one after
+# the other dies young; how long a life is not short; and what a process gets to end, which is
 # more than it takes.
 _RESTART_DELAY = 0.2
+_MAX_RESTART_DELAY = 10.0
+_LONG_LIFE = 10.0
 _PATIENCE = 5.0
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -84,11 +88,16 @@ class KeptProcess:
 
     def _keep(self) -> None:
         """Listen to the process, reap it, and start another where it ended on its own."""
+        delay = _RESTART_DELAY
         while self.process is not None:
+            born = time.monotonic()
             self._listen(self.process)
             status = self.process.wait()
-            if self._stopping.wait(_RESTART_DELAY):
+            if time.monotonic() - born > _LONG_LIFE:
+                delay = _RESTART_DELAY
+            if self._stopping.wait(delay):
                 return
+            delay = min(2 * delay, _MAX_RESTART_DELAY)
             log.event(f"the {self._name} ended; another follows", logging.ERROR, status=status)
             with self._changing:
                 if self._stopping.is_set():

@@ -40,6 +40,7 @@ class TlsFront:
     ) -> None:
         self._listener = listener or _listen(config.listen)
         self._on_event = on_event
+        self._started = False
         self._first: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         files = {
             name: str(getattr(config, name) or "")
@@ -67,6 +68,7 @@ class TlsFront:
         if first["kind"] == "failed":
             self.stop()
             raise Unavailable(first["reason"])
+        self._started = True
 
     def set_users(self, users: Mapping[str, str]) -> None:
         """Take other users for certificates; connections that are nobody's any more end."""
@@ -80,7 +82,10 @@ class TlsFront:
     def _take(self, event: dict[str, Any]) -> None:
         kind = event["kind"]
         if kind in ("ready", "failed"):
-            self._first.put(event)
+            if self._started:
+                self._log_restart(event)
+            else:
+                self._first.put(event)
         elif kind == "reloaded":
             log.event("the files of TLS have been read again")
         elif kind == "not reloaded":
@@ -91,6 +96,12 @@ class TlsFront:
             )
         else:
             self._on_event(event)
+
+    def _log_restart(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "failed":
+            log.event("TLS is not served any more", logging.ERROR, reason=event["reason"])
+        else:
+            log.event("TLS is served again", logging.WARNING)
 
 
 def _listen(address: str) -> socket.socket:

@@ -74,13 +74,13 @@ class TlsGate(Gate):
                 return None
             self._addresses[host] += 1
             return self.new_guest(stream, None, shown)
-        self._events.refused(None, shown, reason)
+        self.refused(None, reason, shown)
         connection.close()
         return None
 
     def identify(self, guest: Guest) -> str:
         assert isinstance(guest.stream, TlsStream)
-        name = _common_name(guest.stream.certificate())
+        name = _common_name(guest.stream.certificate)
         if not NAME.fullmatch(name):
             return "the certificate's subject must have one common name (CN), a plain short one"
         guest.certificate = name
@@ -95,12 +95,14 @@ class TlsGate(Gate):
         except KeyError:
             return f"the certificate of {name} stands for a user that this host does not have"
         guest.who = Credentials(entry.pw_uid, entry.pw_gid, 0, guest.address, name)
-        return self.count(guest)
+        reason = self.count(guest.who)
+        guest.counted = not reason
+        return reason
 
     def failed(self, guest: Guest, error: OSError) -> None:
         if guest.who is None and guest.refusal is None and isinstance(error, ssl.SSLError):
             what = getattr(error, "verify_message", "") or error.reason or "not TLS"
-            self._events.refused(None, guest.address, f"TLS: {what}"[:200])
+            self.refused(None, f"TLS: {what}"[:200], guest.address)
             # OpenSSL has sent the client an alert.
             self.hang_up(guest)
         else:
@@ -129,7 +131,7 @@ class TlsGate(Gate):
         self._reload()
         now = time.time()
         for visit in self.visits():
-            if _certificate(visit).get("expires", now) < now:
+            if _stream(visit).expires < now:
                 self.end_visit(visit, "the certificate has expired")
 
     def _reload(self) -> None:
@@ -161,7 +163,7 @@ class TlsGate(Gate):
                 # Nobody stays of whom it is not known.
                 other_ca = True
         for visit in self.visits():
-            if other_ca or _certificate(visit).get("serial") in revoked:
+            if other_ca or _stream(visit).serial in revoked:
                 self.end_visit(visit, "the certificate has been revoked, or its CA exchanged")
 
 
@@ -172,17 +174,9 @@ def _common_name(certificate: dict[str, Any]) -> str:
     return names[0] if len(names) == 1 else ""
 
 
-def _certificate(visit: Visit) -> dict[str, float]:
-    """The serial number and the end, in seconds of the epoch, of a client's certificate."""
+def _stream(visit: Visit) -> TlsStream:
     assert isinstance(visit.relay.client, TlsStream)
-    try:
-        shown = visit.relay.client.certificate()
-    except ValueError:
-        return {}
-    return {
-        "serial": int(shown["serialNumber"], 16),
-        "expires": ssl.cert_time_to_seconds(shown["notAfter"]),
-    }
+    return visit.relay.client
 
 
 def _network(shown: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import select
 import socket
 import ssl
@@ -27,9 +28,20 @@ class TlsStream:
         self.fileno = self._tls.fileno
         self.close = self._tls.close
 
+    @functools.cached_property
     def certificate(self) -> dict[str, Any]:
         """What the client showed, as ssl.SSLSocket.getpeercert() has it, once it was read from."""
         return self._tls.getpeercert() or {}
+
+    @functools.cached_property
+    def serial(self) -> int:
+        """The serial number of that certificate."""
+        return int(self.certificate["serialNumber"], 16)
+
+    @functools.cached_property
+    def expires(self) -> float:
+        """When that certificate is too old, in seconds of the epoch."""
+        return ssl.cert_time_to_seconds(self.certificate["notAfter"])
 
     def read(self, buffer: memoryview) -> int | None:
         """As much as there is; `buffer` has room for a record at least."""

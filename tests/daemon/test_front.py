@@ -42,16 +42,21 @@ with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
 class Service:
     """A gRPC server behind a front, with the calls that the tests need."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limits: ConnectionLimits = LIMITS,
+        patience: float = 10,
+        mode: int = 0o600,
+    ) -> None:
         inner = directory / "inner"
         inner.mkdir(mode=0o700)
         self.path = directory / "front.sock"
         self.peers: list[str] = []
         self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.ended = threading.Event()
-        self.front = Front(
-            PublicSocket(self.path, 0o600, ""), f"unix:{inner}/grpc.sock", LIMITS, self.events.put
-        )
+        public = PublicSocket(self.path, mode, "")
+        self.front = Front(public, f"unix:{inner}/grpc.sock", limits, self.events.put, patience)
         self.grpc = grpc.server(futures.ThreadPoolExecutor(8))
         handlers = {
             "Who": grpc.unary_unary_rpc_method_handler(self.who),
@@ -176,6 +181,123 @@ def test_names_carry_credentials_and_are_never_used_twice() -> None:
 )
 def test_other_peers_are_nobody(peer: str) -> None:
     assert parse_peer(peer) is None
+
+
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000 04 00 00000000")
+
+
+def next_event(service: Service, kind: str) -> dict[str, Any]:
+    while True:
+        event = service.events.get(timeout=TIMEOUT)
+        if event["kind"] == kind:
+            return event
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Service]:
+    """A service that gives clients a fifth of a second to begin."""
+    made = Service(tmp_path, patience=0.2)
+    yield made
+    made.stop()
+
+
+def test_one_who_says_a_byte_now_and_then_is_shown_out_and_holds_up_nobody(
+    impatient: Service,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.settimeout(TIMEOUT)
+        slow.connect(str(impatient.path))
+        spoken = 0
+        while impatient.events.empty():
+            # As slowly as may be: one byte in the time of a whole call of another's.
+            if spoken < len(GREETING) - 1:
+                slow.send(GREETING[spoken : spoken + 1])
+                spoken += 1
+            service_answers(impatient)
+            drop_events_of_others(impatient)
+        event = next_event(impatient, "refused")
+        assert (event["uid"], event["reason"]) == (os.getuid(), "no HTTP/2 within 0.2 s")
+        assert ended(slow)
+
+
+def service_answers(service: Service) -> None:
+    with service.channel() as channel:
+        channel.unary_unary("/test.Test/Who")(b"", timeout=TIMEOUT, wait_for_ready=True)
+
+
+def drop_events_of_others(service: Service) -> None:
+    """Leave what is about refusals in the queue."""
+    kept = []
+    while not service.events.empty():
+        event = service.events.get()
+        if event["kind"] == "refused":
+            kept.append(event)
+    for event in kept:
+        service.events.put(event)
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether a connection has ended, at its other end."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" + bytes(64)])
+def test_what_is_not_http2_does_not_reach_grpc(service: Service, content: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(TIMEOUT)
+        client.connect(str(service.path))
+        client.sendall(content)
+        assert ended(client)
+    assert next_event(service, "refused")["reason"] == "not HTTP/2"
+
+
+def test_who_has_too_many_connections_is_told_and_repeated_refusals_are_counted(
+    tmp_path: Path,
+) -> None:
+    limits = ConnectionLimits(total=1, per_user=1)
+    service = Service(tmp_path, limits)
+    held = []
+    try:
+        while service.events.empty():
+            held.append(socket.socket(socket.AF_UNIX))
+            held[-1].connect(str(service.path))
+        first = next_event(service, "refused")
+        assert (first["uid"], first["pid"], first["count"]) == (os.getuid(), os.getpid(), 1)
+        assert first["reason"] == "too many connections of all users together (limit 1)"
+        for _ in range(50):
+            held.append(socket.socket(socket.AF_UNIX))
+            held[-1].connect(str(service.path))
+        assert next_event(service, "refused")["count"] >= 50
+        with service.channel() as channel, pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/test.Test/Who")(b"", timeout=TIMEOUT)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert caught.value.details() == first["reason"]
+    finally:
+        for connection in held:
+            connection.close()
+        service.stop()
+
+
+def test_a_full_backlog_is_worked_off(service: Service) -> None:
+    process = service.front._process.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    held = []
+    try:
+        while True:
+            held.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+            held[-1].connect(str(service.path))
+    except BlockingIOError:
+        # There is no more room.
+        pass
+    process.send_signal(signal.SIGCONT)
+    for connection in held:
+        connection.close()
+    service_answers(service)
+    assert len(held) > 1000
 
 
 def test_streams_pass_whole_side_by_side(service: Service) -> None:

@@ -22,7 +22,7 @@ from ptraced.tls_front import TlsFront
 TIMEOUT = 20
 MESSAGE = bytes(range(256)) * 4096
 ME = pwd.getpwuid(os.getuid()).pw_name
-LIMITS = ConnectionLimits(total=64, per_user=8)
+LIMITS = ConnectionLimits(total=256, per_user=64)
 
 
 def make_authority(directory: Path, *users: str) -> Authority:

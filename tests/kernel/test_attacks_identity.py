@@ -68,6 +68,14 @@ for _ in range(int(sys.argv[3])):
 print("ready", flush=True)
 sys.stdin.readline()
 """
+CONNECT_WITHOUT_END = """
+import itertools, socket, sys
+for count in itertools.count():
+    if count == 2000:
+        print("many", flush=True)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(sys.argv[1])
+"""
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000 04 00 00000000")
 
 
@@ -174,6 +182,24 @@ def test_a_thousand_connections_of_one_user_keep_nobody_else_out(
         wait_until(lambda: connections_to_grpc(daemon) == let_in, "others' connections are gone")
         files = len(list(Path(f"/proc/{front_process(daemon)}/fd").iterdir()))
         assert files < 2 * PER_USER + 100
+
+
+def test_who_connects_without_end_keeps_nobody_else_out(daemon: Daemon) -> None:
+    command = as_user(["/usr/bin/python3", "-c", CONNECT_WITHOUT_END, str(daemon.socket)])
+    attackers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for attacker in attackers:
+            assert attacker.stdout is not None
+            assert attacker.stdout.readline() == b"many\n"
+        status = ("status", "--socket", daemon.socket)
+        wait_until(
+            lambda: ptrace_client(*status, prefix=as_user([], OTHER)).status == 0, "others get in"
+        )
+        assert ptrace_client(*status, prefix=AS_NOBODY).err.startswith("error: ")
+    finally:
+        for attacker in attackers:
+            attacker.kill()
+            attacker.communicate()
 
 
 def test_the_front_has_no_privilege_and_small_limits(daemon: Daemon) -> None:
