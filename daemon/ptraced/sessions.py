@@ -15,6 +15,7 @@ from ptraced import log
 from ptraced.audit import kinds
 from ptraced.audit.trail import Audit
 from ptraced.config import Config
+from ptraced.diagnostics import printable
 from ptraced.errors import LimitExceeded, NotFound
 from ptraced.hub import Hub
 from ptraced.identity import Caller, renewed
@@ -350,7 +351,7 @@ def _told(usage: Usage) -> dict[str, object]:
 
 
 def _no_session(session_id: str) -> NotFound:
-    return NotFound(f"error: no session {log.printable(session_id[:_ID_MAX])}")
+    return NotFound(f"error: no session {printable(session_id[:_ID_MAX])}")
 
 
 def realtime_offset() -> int:

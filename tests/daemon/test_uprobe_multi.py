@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,17 +35,17 @@ def code() -> bytes:
     return ctypes.string_at(ctypes.cast(FUNCTION, ctypes.c_void_p).value or 0, 4)
 
 
-def by_link(file: int, offset: int, returns: bool) -> tuple[int, int]:
+def by_link(file: int, offset: int, returns: bool, pid: int = 0) -> tuple[int, int]:
     if not uprobe_multi.is_available():
         pytest.skip("this kernel has no such links")
     kind = bpf_maps.PROG_KPROBE
     program = bpf_maps.load_program(kind, "test", RETURN_ZERO, uprobe_multi.ATTACH_TYPE)
-    return program, uprobe_multi.attach(program, file, offset, 0, returns)
+    return program, uprobe_multi.attach(program, file, offset, 0, returns, pid)
 
 
-def by_perf_event(file: int, offset: int, returns: bool) -> tuple[int, int]:
+def by_perf_event(file: int, offset: int, returns: bool, pid: int = 0) -> tuple[int, int]:
     program = bpf_maps.load_program(bpf_maps.PROG_KPROBE, "test", RETURN_ZERO)
-    return program, perf_event.attach_uprobe(file, offset, 0, returns, program, 0)
+    return program, perf_event.attach_uprobe(file, offset, 0, returns, program, 0, pid)
 
 
 @pytest.mark.parametrize("returns", [False, True])
@@ -75,5 +77,64 @@ def test_a_place_behind_the_files_end_is_refused(
 
     with pytest.raises(OSError, match="Invalid argument"):
         attach(file, 4096, False)
+
+    os.close(file)
+
+
+def code_of(process: subprocess.Popen[bytes]) -> bytes:
+    """What code() is in another process that runs the same program."""
+    path, offset = place()
+    lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    start = next(int(line.partition("-")[0], 16) for line in lines if line.endswith(str(path)))
+    with open(f"/proc/{process.pid}/mem", "rb", buffering=0) as memory:
+        memory.seek(start + offset)
+        return memory.read(4)
+
+
+@pytest.fixture
+def others() -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """Two processes that have the library mapped."""
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    both = tuple(
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    )
+    for one in both:
+        assert one.stdout is not None
+        one.stdout.readline()
+    yield both[0], both[1]
+    for one in both:
+        one.communicate(b"\n")
+
+
+@pytest.mark.parametrize("attach", [by_link, by_perf_event])
+def test_one_process_has_the_breakpoint(
+    attach: Callable[[int, int, bool, int], tuple[int, int]],
+    others: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]],
+) -> None:
+    path, offset = place()
+    untouched = code()
+    file = os.open(path, os.O_RDONLY)
+
+    program, attached = attach(file, offset, False, others[0].pid)
+    seen = [code_of(others[0]) == untouched, code_of(others[1]) == untouched, code() == untouched]
+    os.close(attached)
+    os.close(program)
+    os.close(file)
+
+    assert seen == [False, True, True]
+    assert code_of(others[0]) == untouched
+
+
+@pytest.mark.parametrize("attach", [by_link, by_perf_event])
+def test_a_process_that_is_not_there(
+    attach: Callable[[int, int, bool, int], tuple[int, int]],
+) -> None:
+    path, offset = place()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    file = os.open(path, os.O_RDONLY)
+
+    with pytest.raises(ProcessLookupError):
+        attach(file, offset, False, ended.pid)
 
     os.close(file)
