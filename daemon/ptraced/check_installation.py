@@ -42,6 +42,24 @@ def _bcc(_: Config) -> Check:
     return Check("BCC", "missing", detail, remedy)
 
 
+def _sandbox(_: Config) -> Check:
+    # As the compiler does it.
+    code = (
+        "from ptraced import sandbox; sandbox.give_up_privileges(); "
+        "sandbox.confine_thread(bpf_is_answered=True)"
+    )
+    trial = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(trial, capture_output=True, text=True)
+    if done.returncode == 0:
+        return Check("compiler sandbox", "ok", "a filter of system calls")
+    detail = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+    remedy = (
+        "needs a kernel with CONFIG_SECCOMP_FILTER, and no container whose runtime answers system "
+        "calls itself"
+    )
+    return Check("compiler sandbox", "missing", detail, remedy)
+
+
 def _headers(_: Config) -> Check:
     try:
         found = locate_headers()
@@ -112,6 +130,7 @@ def _packages(_: Config) -> Check:
 
 PROBES: tuple[Probe, ...] = (
     _bcc,
+    _sandbox,
     _headers,
     _capabilities,
     _memory,

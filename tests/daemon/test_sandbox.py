@@ -18,7 +18,7 @@ from ptraced.errors import Unavailable
 from ptraced.headers import Headers, find_headers
 from ptraced.symbols.demangle import Demangler
 
-pytestmark = pytest.mark.needs_kernel("BPF programs", "BCC", "kernel headers")
+pytestmark = pytest.mark.needs_kernel("BPF programs", "BCC", "compiler sandbox", "kernel headers")
 
 # Macros that stand for so much that nobody has read it to its end; the second for nothing at all.
 EATING = "#define A0 + 1\n" + "".join(f"#define A{n + 1} A{n} A{n}\n" for n in range(40))
