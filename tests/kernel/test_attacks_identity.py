@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commandline import open_folder, ptrace_client
+from commandline import Ended, open_folder, ptrace_client
 from leftovers import wait_until
 from processes import Daemon
 from users import AS_NOBODY, DAEMON_UID, start_daemon
@@ -63,7 +63,10 @@ held = []
 for _ in range(int(sys.argv[3])):
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(sys.argv[1])
-    connection.sendall(bytes.fromhex(sys.argv[2]))
+    try:
+        connection.sendall(bytes.fromhex(sys.argv[2]))
+    except OSError:
+        pass
     held.append(connection)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -172,11 +175,12 @@ def test_a_thousand_connections_of_one_user_keep_nobody_else_out(
         for prefix in ((), as_user([], OTHER)):
             ended = ptrace_client("status", "--socket", daemon.socket, prefix=prefix)
             assert (ended.status, ended.err) == (0, "")
-        ended = ptrace_client("status", "--socket", daemon.socket, prefix=AS_NOBODY)
-        assert (ended.status, ended.out, ended.err) == (
-            2,
-            "",
-            f"error: too many connections of uid {NOBODY} (limit {PER_USER})\n",
+        refused = f"error: too many connections of uid {NOBODY} (limit {PER_USER})\n"
+        status = ("status", "--socket", daemon.socket)
+        # For a moment it may be told that they come too quickly.
+        wait_until(
+            lambda: ptrace_client(*status, prefix=AS_NOBODY) == Ended(2, "", refused),
+            "the user is told why",
         )
         let_in = PER_USER if says == GREETING else 0
         wait_until(lambda: connections_to_grpc(daemon) == let_in, "others' connections are gone")
@@ -195,7 +199,6 @@ def test_who_connects_without_end_keeps_nobody_else_out(daemon: Daemon) -> None:
         wait_until(
             lambda: ptrace_client(*status, prefix=as_user([], OTHER)).status == 0, "others get in"
         )
-        assert ptrace_client(*status, prefix=AS_NOBODY).err.startswith("error: ")
     finally:
         for attacker in attackers:
             attacker.kill()
