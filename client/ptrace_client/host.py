@@ -43,6 +43,10 @@ _CHANNEL_OPTIONS: Final = [
     (ChannelOptions.SingleThreadedUnaryStream, 1),
 ]
 
+# A daemon elsewhere that is silent for so long is asked whether it is there, and gets as long to
+# answer.
+_KEEPALIVE_MS = 20_000
+
 # What a request may use that a daemon of an older minor version lacks: feature, and its name
 # for the user.
 _OPTIONAL_FEATURES: Final = {
@@ -300,14 +304,28 @@ class Host:
         )
 
 
+def _options(endpoint: Endpoint) -> list[tuple[str, int]]:
+    """Options of a channel: a link over a network may break without a word."""
+    if endpoint.socket is not None:
+        return _CHANNEL_OPTIONS
+    return [
+        *_CHANNEL_OPTIONS,
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
+        ("grpc.http2.ping_timeout_ms", _KEEPALIVE_MS),
+        # However long there are no events.
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
 def _open_channel(endpoint: Endpoint) -> grpc.Channel:
     """Raise ClientError where there is nothing to connect to."""
     if endpoint.tls is None:
         endpoint.check()
-        return grpc.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS)
+        return grpc.insecure_channel(endpoint.target, options=_options(endpoint))
     ca, certificate, key = endpoint.tls.read()
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
-    return grpc.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
+    return grpc.secure_channel(endpoint.target, credentials, options=_options(endpoint))
 
 
 def _selected_features(selectors: Iterable[str]) -> dict[str, bool]:

@@ -14,7 +14,7 @@ import click
 
 from ptrace_client.endpoint import find_endpoint
 from ptrace_client.errors import ClientError
-from ptrace_client.host import Host, connect
+from ptrace_client.host import Host
 from ptrace_client.options import Place
 from ptrace_client.printing import terminal_safe
 from ptrace_proto import ptrace_pb2 as pb
@@ -64,14 +64,12 @@ class Reconnect:
 
         A daemon that this process started for itself is gone for good.
         """
-        place = self.place
-        if self.patience is None or host.endpoint != find_endpoint(place.host, place.socket):
+        place, endpoint = self.place, host.endpoint
+        named = find_endpoint(place.host, place.socket, tls=place.tls)
+        if self.patience is None or endpoint != named:
             return None
-
-        def again() -> Host:
-            return connect(place.host, socket=place.socket)
-
-        return Reconnector(again, request, self.patience, host)
+        # Certificates are read anew, as they may have been renewed.
+        return Reconnector(lambda: Host(endpoint), request, self.patience, host)
 
 
 @dataclass(frozen=True)

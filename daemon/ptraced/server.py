@@ -45,6 +45,9 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.so_reuseport", 0),
+    # Clients over a network ask every 20 s whether the daemon is there; gRPC would take that for
+    # an attack, and end the connection, where a session has no events for minutes.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,12 @@ from event_samples import FakeStream, Item, make_batch, make_end, make_mark, mak
 
 from conftest import LoadSource
 from fakeserver import STARTED, FakeDaemon
+from ptrace_client import host as host_module
 from ptrace_client.ends import LostConnection
 from ptrace_client.errors import ClientError
 from ptrace_client.host import connect
-from ptrace_client.reconnect import Missed, Reconnector, spelled_out
+from ptrace_client.options import Place
+from ptrace_client.reconnect import Missed, Reconnect, Reconnector, spelled_out
 from ptrace_client.runner import RunOptions, run_script
 from ptrace_client.script import Script
 from ptrace_proto import ptrace_pb2 as pb
@@ -163,6 +168,43 @@ def test_a_host_that_was_started_again_is_told(
     )
 
 
+class Link:
+    """A TCP port from which bytes go to another and back, until it is cut: nobody is told."""
+
+    def __init__(self, to: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._to = to
+        self._cut = threading.Event()
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._sockets:
+            each.close()
+
+    def cut(self) -> None:
+        self._cut.set()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._sockets += [near, far]
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._move, args=pair, daemon=True).start()
+
+    def _move(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self._cut.is_set():
+                    sink.sendall(data)
+
+
 def opened(fake: FakeDaemon, request: pb.TraceRequest) -> Iterable[pb.TraceResponse]:
     yield pb.TraceResponse(started=pb.Started(session_id="s2", start_time=77))
     fake.stop_called.wait()
@@ -214,6 +256,33 @@ def test_a_refusal_is_final(tmp_path: Path) -> None:
         with pytest.raises(ClientError, match="is not able to give stacks"):
             reconnector.again(0, None)
         reconnector.close()
+
+
+def test_the_place_is_the_one_that_was_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "d.sock")
+    request = pb.TraceRequest()
+    with FakeDaemon(Path(path)) as daemon, connect(socket=path) as host:
+        assert Reconnect(Place(None, path), None).reconnector(host, request) is None
+        reconnector = Reconnect(Place(None, path), 1.0).reconnector(host, request)
+        assert reconnector is not None
+        daemon.script = opened  # type: ignore[assignment]
+        assert reconnector.again(0, None) is not None
+        reconnector.close()
+        # This is what it looks like where the daemon was started for this run alone.
+        assert Reconnect(Place(None, None), 1.0).reconnector(host, request) is None
+
+
+def test_a_link_that_is_silently_cut_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "_KEEPALIVE_MS", 500)
+    with (
+        FakeDaemon() as daemon,
+        Link(daemon.port) as link,
+        connect(f"127.0.0.1:{link.port}") as host,
+        host.open(pb.TraceRequest()) as stream,
+    ):
+        link.cut()
+        with pytest.raises(LostConnection, match="went away in the middle of the trace"):
+            stream.next(None)
 
 
 def test_the_time_need_not_be_given_and_no_word_is_taken_for_it() -> None:

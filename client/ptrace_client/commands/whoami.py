@@ -47,7 +47,7 @@ def declare() -> click.Command:
 def run(**values: Any) -> int:
     """Print it; the exit status is 1 where nothing is allowed."""
     place = take_place(values)
-    with connect(place.host, socket=place.socket) as host:
+    with connect(place.host, socket=place.socket, tls=place.tls) as host:
         answer = host.whoami()
     if values["as_json"]:
         print(json.dumps(_plain(answer), indent=2))
