@@ -21,7 +21,7 @@ from ptraced.sampling.plan import SamplingPlan
 from ptraced.sampling.program import sample_text
 from ptraced.sampling.source import SamplingSource
 from ptraced.source import Source
-from ptraced.stacks import StackTable
+from ptraced.stacks import StacksOf, StackTable
 from ptraced.tracefs import Tracefs
 
 # Sources that may wait for their take-down at once.
@@ -168,14 +168,16 @@ class Hub:
         if isinstance(plan, SamplingPlan):
             return self._load_samples(plan, options, compile_)
         compiled = compile_(module_text(plan, self._tracefs))
-        return Source(plan, compiled, options, self._tracefs, self._stacks)
+        stacks = StacksOf(self._stacks, plan.payer)
+        return Source(plan, compiled, options, self._tracefs, stacks)
 
     def _load_samples(
         self, plan: SamplingPlan, options: RingOptions, compile_: _Compile
     ) -> SamplingSource:
         text = sample_text(plan, self._tracefs)
         compiled = compile_(text) if text is not None else None
-        return SamplingSource(plan, compiled, options, self._tracefs, self._stacks, self._comm_of)
+        stacks = StacksOf(self._stacks, plan.payer)
+        return SamplingSource(plan, compiled, options, self._tracefs, stacks, self._comm_of)
 
 
 # What helps where something has run out, on the host or for the daemon.

@@ -117,6 +117,7 @@ class Reader:
         """Set what a user's sessions may take from now on."""
         self.rates.allow(uid, quota)
         self._budget.allow(uid, quota.cpu_percent)
+        self._stacks.rates.allow(uid, quota.stacks_per_second)
 
     def add(self, source: AnySource) -> None:
         """Read a source from now on."""

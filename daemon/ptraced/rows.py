@@ -8,15 +8,16 @@ size a ring's content is an array of equal records, and NumPy strips the framing
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ptraced.layout import TAG_BYTES, RowLayout
-from ptraced.stacks import HEAD, Stack, StackTable
+from ptraced.stacks import HEAD, Stack
 
 _SAMPLE = 9
 _HEADER = struct.Struct("<IHH")
@@ -27,6 +28,14 @@ _FRAMING = 12
 _BATCH_BYTES = 512 << 10
 # All bits of a header but `misc`, which tells whether user or kernel code was hit.
 _FIXED_BITS = 0xFFFF_0000_FFFF_FFFF
+
+
+class Stacks(Protocol):
+    """Numbers stacks, see stacks.py."""
+
+    def number(self, key: bytes, time: int) -> int: ...
+
+    def by_number(self, ids: Iterable[int]) -> tuple[Stack, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +124,7 @@ def tagged_rows(span: memoryview, row_sizes: list[int], padded: int) -> Iterator
             yield _packed(int(event), rows[tags == event].view(own)["row"])
 
 
-def walked_rows(
-    span: memoryview, layouts: Sequence[RowLayout], stacks: StackTable
-) -> Iterator[Rows]:
+def walked_rows(span: memoryview, layouts: Sequence[RowLayout], stacks: Stacks) -> Iterator[Rows]:
     """Batches of a ring whose rows differ in size, record by record.
 
     A ring of one event has no tags. Stacks behind the rows are interned.
@@ -146,7 +153,7 @@ def walked_rows(
 class _Gathered:
     """Rows of one event on the way to a batch."""
 
-    def __init__(self, layout: RowLayout, stacks: StackTable) -> None:
+    def __init__(self, layout: RowLayout, stacks: Stacks) -> None:
         self._times: list[int] = []
         self._pieces: list[memoryview | bytes] = []
         self._size = layout.row_size

@@ -25,6 +25,7 @@ from ptraced.headers import find_headers
 from ptraced.hub import Hub
 from ptraced.policy.load import unknown_names
 from ptraced.quotas.accounts import Accounts
+from ptraced.quotas.stack_rates import StackRates
 from ptraced.reader import Reader
 from ptraced.service import SERVICE, Service
 from ptraced.sessions import Sessions
@@ -101,7 +102,7 @@ class Server:
             lambda given_up: stacks.give_up(given_up),
         )
         self._undo.callback(symbolizer.close)
-        stacks = StackTable(symbolizer)
+        stacks = StackTable(symbolizer, rates=StackRates(lambda: accounts.total))
         tasks = Tasks(symbolizer.task_records, stacks.forget_process, stacks.forget_processes)
         reader = Reader(config.reader.interval_ms / 1000, stacks, tasks, lambda: accounts.total)
         self._undo.callback(reader.close)

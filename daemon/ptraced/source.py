@@ -22,7 +22,7 @@ from ptraced.quotas.run_time import TRAP_NS, RunTime
 from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import online_cpus, possible_cpus
-from ptraced.stacks import StackTable
+from ptraced.stacks import StacksOf
 from ptraced.tracefs import EventFormat, Tracefs
 
 
@@ -39,7 +39,7 @@ class Source:
         compiled: BpfObject,
         options: RingOptions,
         tracefs: Tracefs,
-        stacks: StackTable,
+        stacks: StacksOf,
     ) -> None:
         self.plan = plan
         # Whether the reader has to follow which programs processes run.
@@ -109,8 +109,8 @@ class Source:
         return found
 
     def warnings(self) -> list[str]:
-        """What users should know of the source, once: nothing yet."""
-        return []
+        """What users should know of the source, once."""
+        return self._stacks.warnings()
 
     def has_live_tasks(self) -> bool:
         """Whether any process or thread in scope still runs, followed children included."""

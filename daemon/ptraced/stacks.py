@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ptraced.quotas.stack_rates import StackRates
+from ptraced.symbols.frames import unresolved_stack
+
 # Stacks that are kept, with their frames, and the bytes of both.
 _KEPT_STACKS = 1 << 16
 _KEPT_BYTES = 128 << 20
@@ -29,7 +32,9 @@ HEAD = struct.Struct("<IHH")
 class Frames(Protocol):
     """Finds the frames of stacks, see symbols/symbolizer.py."""
 
-    def stack(self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes) -> None: ...
+    def stack(
+        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int
+    ) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -61,9 +66,16 @@ class StackTable:
     """
 
     def __init__(
-        self, frames: Frames, kept: int = _KEPT_STACKS, kept_bytes: int = _KEPT_BYTES
+        self,
+        frames: Frames,
+        kept: int = _KEPT_STACKS,
+        kept_bytes: int = _KEPT_BYTES,
+        rates: StackRates | None = None,
     ) -> None:
+        self.rates = rates or StackRates()
         self._frames = frames
+        # Stacks that get no names, since their user has had its share, until the next trim.
+        self._unnamed: dict[bytes, int] = {}
         self._kept = kept
         self._kept_bytes = kept_bytes
         self._numbers = itertools.count(1)
@@ -91,17 +103,39 @@ class StackTable:
         Each part is leaf first. `time` (CLOCK_MONOTONIC, ns) is when it was taken. 0 for an
         empty one.
         """
-        head = HEAD.pack(tgid if user else 0, len(kernel), len(user))
-        return self.number(head + kernel + user, time)
+        return self.number(_key(tgid, kernel, user), time)
 
-    def number(self, key: bytes, time: int) -> int:
-        """The number of a stack that is given as HEAD and addresses."""
+    def known(self, key: bytes, time: int) -> int:
+        """The number of a stack that has or will get names, 0 where it is new; see number()."""
+        if self._changed and time < self._changed.get(HEAD.unpack_from(key)[0], 0):
+            return 0
+        return self._ids.get(key, 0)
+
+    def number(self, key: bytes, time: int, uid: int = 0) -> int:
+        """The number of a stack that is given as HEAD and addresses, for a user.
+
+        `time` (CLOCK_MONOTONIC, ns) is when it was taken. 0 for an empty one.
+        """
         if self._changed:
             process = HEAD.unpack_from(key)[0]
             # Of the program before: nobody else's from now on.
             if time < self._changed.get(process, 0):
-                return self._add(key, time, shared=False)
-        return self._ids.get(key) or self._add(key, time)
+                return self._add(key, time, uid, shared=False)
+        return self._ids.get(key) or self._add(key, time, uid)
+
+    def number_unnamed(self, key: bytes) -> int:
+        """The number of a stack that gets no names, for others, too, who see it in this round."""
+        known = self._unnamed.get(key)
+        if known is not None:
+            return known
+        stack, kernel, user = self._new(key)
+        if stack is None:
+            return 0
+        stack.data = unresolved_stack(stack.id, kernel, user)
+        with self._lock:
+            self._bytes += stack.cost
+        self._unnamed[key] = stack.id
+        return stack.id
 
     def by_number(self, ids: Iterable[int]) -> tuple[Stack, ...]:
         """The stacks of numbers that interning has given since the last trim()."""
@@ -109,6 +143,7 @@ class StackTable:
 
     def trim(self) -> None:
         """Forget the oldest stacks where there are too many, and those without frames."""
+        self._unnamed.clear()
         while len(self._stacks) > self._kept or self._bytes > self._kept_bytes:
             number = next(iter(self._stacks))
             stack = self._stacks.pop(number)
@@ -163,28 +198,36 @@ class StackTable:
         self._given_up.extend(number for number, _ in found)
         self.resolve(found)
 
-    def _add(self, key: bytes, time: int, shared: bool = True) -> int:
-        tgid, kernel, user = HEAD.unpack_from(key)
-        if not kernel and not user:
+    def _add(self, key: bytes, time: int, uid: int, shared: bool = True) -> int:
+        stack, kernel, user = self._new(key)
+        if stack is None:
             return 0
-        number = next(self._numbers)
-        if number > _NUMBER_MAX:
-            return 0
-        stack = self._stacks[number] = Stack(number, key)
+        tgid = HEAD.unpack_from(key)[0]
         if shared:
-            self._ids[key] = number
+            self._ids[key] = stack.id
             if tgid:
                 self._of_process[tgid].add(key)
         with self._lock:
-            self._pending[number] = stack
+            self._pending[stack.id] = stack
             self._bytes += stack.cost
+        self._frames.stack(stack.id, tgid, time, kernel, user, uid)
+        return stack.id
+
+    def _new(self, key: bytes) -> tuple[Stack | None, bytes, bytes]:
+        """A new stack, none where it is empty, and the addresses of its parts."""
+        _, kernel, user = HEAD.unpack_from(key)
         split = HEAD.size + kernel
         own = key[split : split + user]
+        if not kernel and not user:
+            return None, b"", b""
+        number = next(self._numbers)
+        if number > _NUMBER_MAX:
+            return None, b"", b""
+        stack = self._stacks[number] = Stack(number, key)
         # Where frame pointers end, as the ABI has it, the kernel goes one too far.
         while own.endswith(_NO_ADDRESS):
             own = own.removesuffix(_NO_ADDRESS)
-        self._frames.stack(number, tgid, time, key[HEAD.size : split], own)
-        return number
+        return stack, key[HEAD.size : split], own
 
     def _forget_key(self, key: bytes) -> None:
         del self._ids[key]
@@ -194,3 +237,51 @@ class StackTable:
             keys.discard(key)
             if not keys:
                 del self._of_process[tgid]
+
+
+class StacksOf:
+    """A table as the sources of one user see it, whose new stacks are named up to a rate.
+
+    With None the user has no limit, and shares sources with others.
+    """
+
+    def __init__(self, table: StackTable, uid: int | None) -> None:
+        self._table = table
+        self._uid = uid
+        # Stacks that got no names for the rate.
+        self._unnamed = 0
+        self._told = False
+
+    def intern(self, tgid: int, kernel: bytes, user: bytes, time: int) -> int:
+        """As StackTable.intern()."""
+        return self.number(_key(tgid, kernel, user), time)
+
+    def warnings(self) -> list[str]:
+        """That stacks got no names, once."""
+        if not self._unnamed or self._told:
+            return []
+        self._told = True
+        return [
+            "stacks have addresses without names where there are more new ones per second than "
+            "the policy has names found for"
+        ]
+
+    def number(self, key: bytes, time: int) -> int:
+        """The number of a stack that is given as HEAD and addresses."""
+        if self._uid is None:
+            return self._table.number(key, time)
+        known = self._table.known(key, time)
+        if known:
+            return known
+        if self._table.rates.take(self._uid, time):
+            return self._table.number(key, time, self._uid)
+        self._unnamed += 1
+        return self._table.number_unnamed(key)
+
+    def by_number(self, ids: Iterable[int]) -> tuple[Stack, ...]:
+        """The stacks of numbers that were given since the table's last trim()."""
+        return self._table.by_number(ids)
+
+
+def _key(tgid: int, kernel: bytes, user: bytes) -> bytes:
+    return HEAD.pack(tgid if user else 0, len(kernel), len(user)) + kernel + user

@@ -12,7 +12,9 @@ class PendingFrames:
     def __init__(self) -> None:
         self.asked: list[tuple[int, int, int, bytes, bytes]] = []
 
-    def stack(self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes) -> None:
+    def stack(
+        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int
+    ) -> None:
         self.asked.append((stack_id, tgid, time, kernel, user))
 
     def answer(self, table: StackTable, *numbers: int) -> None:

@@ -153,7 +153,7 @@ def test_more_than_can_wait_is_answered_at_once_without_names(
     ask(symbolizer, 1, 2**22 + 1, 5)
     answers.wait_for(1)
     assert symbolizer.pid is not None
-    monkeypatch.setattr(module, "_STACKS_MAX", 10)
+    monkeypatch.setattr(symbolizer._queue, "_most_stacks", 10)
     os.kill(symbolizer.pid, signal.SIGSTOP)
     # More than the pipe takes.
     symbolizer.task_records(0, bytes(1 << 20))
@@ -175,7 +175,7 @@ def test_records_that_were_dropped_are_missed(
     monkeypatch.setattr(module, "_BYTES_MAX", -1)
     symbolizer.task_records(0, b"dropped")
     monkeypatch.undo()
-    monkeypatch.setattr(symbolizer, "_put", lambda stack_id, message: sent.append(message))
+    monkeypatch.setattr(symbolizer._queue, "put_records", sent.append)
     symbolizer.task_records(0, b"next")
     symbolizer.task_records(0, b"last")
 

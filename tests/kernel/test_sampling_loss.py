@@ -17,7 +17,7 @@ from ptraced.sampling.plan import SamplingPlan
 from ptraced.sampling.selector import find_sampled
 from ptraced.sampling.source import SamplingSource
 from ptraced.scope import Scope
-from ptraced.stacks import StackTable
+from ptraced.stacks import StacksOf, StackTable
 from ptraced.tracefs import Tracefs
 
 
@@ -55,7 +55,9 @@ def test_each_lost_sample_is_counted(host: Host, program: Program) -> None:
 class NoFrames:
     """In place of the symbolizer; there are no stacks."""
 
-    def stack(self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes) -> None:
+    def stack(
+        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int
+    ) -> None:
         raise AssertionError
 
 
@@ -70,7 +72,12 @@ def test_older_kernels_tell_of_lost_samples_when_there_is_room_again(
     format, origin, _ = find_sampled("breakpoint", options, selector, start=len("breakpoint/"))
     plan = SamplingPlan(format, origin, lay_out_sample(format, ("ip",)), Scope())
     source = SamplingSource(
-        plan, None, RingOptions(1, 4096), Tracefs.find(), StackTable(NoFrames()), lambda tid: b""
+        plan,
+        None,
+        RingOptions(1, 4096),
+        Tracefs.find(),
+        StacksOf(StackTable(NoFrames()), None),
+        lambda tid: b"",
     )
     buffer = memoryview(bytearray(source.rings[0].size))
 

@@ -131,3 +131,27 @@ def test_who_has_no_limit_shares_with_others_who_have_none(
         for each in (stream, other):
             each.stop()
             assert read_to_end(each).delivered[1] == 10_000
+
+
+def test_stacks_beyond_the_rate_have_no_names_and_rows_come_all_the_same(
+    served: Callable[[str], Daemon], calls: Callable[..., Calls]
+) -> None:
+    daemon = served(rule(ANN, stacks_per_second=0))
+    program = calls(1_000)
+    request = pb.TraceRequest(selectors=[counted(program)], stacks=pb.Stacks(kernel=True))
+    with connected_as(ANN, daemon) as ann, ann.open(request) as stream:
+        total = Total()
+        program.make()
+        while not total.warnings:
+            message = stream.next(timeout=None)
+            if message is not None:
+                total.add(message)
+        stream.stop()
+        read_to_end(stream, total)
+    assert total.delivered[1] == 1_000
+    assert total.stacks
+    assert {frame.symbol for stack in total.stacks for frame in stack.frames} == {""}
+    assert total.warnings == [
+        "stacks have addresses without names where there are more new ones per second than the "
+        "policy has names found for"
+    ]

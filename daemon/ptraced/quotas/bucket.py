@@ -14,13 +14,13 @@ class Bucket:
     """
 
     def __init__(self, rate: float | None, now: int, period: int = 1) -> None:
-        self._at = now
+        self.at = now
         self._period = period * _SECOND
         self.tokens = math.inf if rate is None else float(rate)
 
     def refill(self, rate: float | None, now: int) -> None:
         """Add what has come since the last time, at a rate that may be another one now."""
-        passed, self._at = max(0, now - self._at), now
+        passed, self.at = max(0, now - self.at), now
         if rate is None:
             self.tokens = math.inf
         else:

@@ -22,10 +22,11 @@ from ptraced.sampling.attr import counter_attr, sample_attr
 from ptraced.sampling.layout import SampleFormat
 from ptraced.sampling.plan import SamplingPlan
 from ptraced.sampling.program import PROGRAM
-from ptraced.sampling.records import SampleRows, Stacks
+from ptraced.sampling.records import SampleRows
 from ptraced.sampling.refusal import explain_refusal
 from ptraced.sampling.ring import SampleRing
 from ptraced.scope import online_cpus, possible_cpus
+from ptraced.stacks import StacksOf
 from ptraced.tracefs import Tracefs
 
 
@@ -42,7 +43,7 @@ class SamplingSource:
         compiled: BpfObject | None,
         options: RingOptions,
         tracefs: Tracefs,
-        stacks: Stacks,
+        stacks: StacksOf,
         comm_of: Callable[[int], bytes],
     ) -> None:
         self.plan = plan
@@ -51,6 +52,7 @@ class SamplingSource:
         self.layouts: list[RowLayout] = [plan.layout]
         depth = (plan.stack.kernel, plan.stack.user)
         format = SampleFormat(plan.shape, plan.layout, plan.constants, depth, comm_of)
+        self._stacks = stacks
         self._samples = SampleRows(format, stacks)
         self._throttled = 0
         self._maps: dict[str, Map] = {}
@@ -107,11 +109,12 @@ class SamplingSource:
         """What users should know, once: that the kernel has paused the event."""
         throttled = sum(ring.told.throttled for ring in self.rings)
         if not throttled or self._throttled:
-            return []
+            return self._stacks.warnings()
         self._throttled = throttled
         return [
+            *self._stacks.warnings(),
             f"{self.plan.format.name}: the kernel pauses it, since it samples more often than "
-            "kernel.perf_event_max_sample_rate allows; samples are missing that nobody counts"
+            "kernel.perf_event_max_sample_rate allows; samples are missing that nobody counts",
         ]
 
     def has_live_tasks(self) -> bool:

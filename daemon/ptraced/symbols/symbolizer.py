@@ -18,6 +18,7 @@ from time import monotonic
 
 from ptraced import log
 from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, addresses_only, packed
+from ptraced.symbols.waiting import Waiting
 from ptraced.task_records import LOST_RECORD
 
 _log = logging.getLogger(__name__)
@@ -57,11 +58,9 @@ class Symbolizer:
         self._on_python = on_python_without_map
         self._changed = threading.Condition()
         self._writing = threading.Lock()
-        # Messages that wait, and those sent that are not answered yet, with stack ids;
-        # messages that are none of stacks have id 0.
-        self._queue: deque[tuple[int, bytes]] = deque()
+        # Messages that wait, and those sent that are not answered yet, by stack ids.
+        self._queue = Waiting(_STACKS_MAX)
         self._pending: dict[int, bytes] = {}
-        self._queued_bytes = self._queued_stacks = 0
         self._records_dropped = False
         # Messages of stacks that are to be answered with addresses only.
         self._given_up: list[bytes] = []
@@ -89,32 +88,37 @@ class Symbolizer:
         with self._changed:
             if self._closing:
                 return
-            if self._queued_bytes > _BYTES_MAX:
+            if self._queue.bytes > _BYTES_MAX:
                 self._records_dropped = True
                 return
             if self._records_dropped:
                 self._records_dropped = False
                 records = LOST_RECORD + records
-            self._put(0, packed(Kind.RECORDS, records))
+            self._queue.put_records(packed(Kind.RECORDS, records))
+            self._begin_sending()
 
-    def stack(self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes) -> None:
+    def stack(
+        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int = 0
+    ) -> None:
         """Find the symbols of a stack of process `tgid` at `time` (CLOCK_MONOTONIC, ns).
 
-        The addresses are u64 in native order, leaf first; `stack_id` is not 0, and of no
-        other stack that is still to be answered.
+        Users take turns; this is for `uid`. The addresses are u64 in native order, leaf first;
+        `stack_id` is not 0, and of no other stack that is still to be answered.
         """
         head = STACK_HEAD.pack(stack_id, tgid, time, len(kernel))
         message = packed(Kind.STACK, head, kernel, user)
         with self._changed:
             if self._closing:
                 return
-            if self._queued_stacks < _STACKS_MAX and self._queued_bytes <= _BYTES_MAX:
-                if not self._pending and not self._queued_stacks:
+            dropped = [message]
+            if self._queue.bytes <= _BYTES_MAX:
+                if not self._pending and not self._queue.stacks:
                     self._last_answer = monotonic()
-                self._put(stack_id, message)
-            else:
+                dropped = self._queue.put_stack(uid, stack_id, message)
+                self._begin_sending()
+            if dropped:
                 self.overflowed += 1
-                self._give_up([message])
+                self._give_up(dropped)
 
     def close(self) -> None:
         """End the process; what waits is answered with addresses only."""
@@ -128,16 +132,13 @@ class Symbolizer:
             thread.join()
         os.close(self._wake)
 
-    def _put(self, stack_id: int, message: bytes) -> None:
+    def _begin_sending(self) -> None:
         if not self._threads:
             self._sending = True
             for run in (self._send_all, self._receive_all):
                 thread = threading.Thread(target=run, name="symbolizer", daemon=True)
                 thread.start()
                 self._threads.append(thread)
-        self._queue.append((stack_id, message))
-        self._queued_bytes += len(message)
-        self._queued_stacks += bool(stack_id)
         self._changed.notify_all()
 
     def _give_up(self, messages: list[bytes]) -> None:
@@ -153,7 +154,7 @@ class Symbolizer:
                     self._changed.wait()
                 if self._closing:
                     self._sending = False
-                    self._give_up(self._stacks_of_queue())
+                    self._give_up(self._queue.clear())
                     return
                 process = self._process or self._start()
                 batch = self._next_batch() if process else b""
@@ -161,25 +162,12 @@ class Symbolizer:
                 self._send(process, batch)
 
     def _next_batch(self) -> bytes:
-        batch: list[bytes] = []
-        size = 0
-        while self._queue and size < _SEND_BYTES:
-            stack_id, message = self._queue.popleft()
-            batch.append(message)
-            size += len(message)
-            self._queued_stacks -= bool(stack_id)
-            if stack_id:
-                if not self._pending:
-                    self._last_answer = monotonic()
-                self._pending[stack_id] = message
-        self._queued_bytes -= size
-        return b"".join(batch)
-
-    def _stacks_of_queue(self) -> list[bytes]:
-        stacks = [message for stack_id, message in self._queue if stack_id]
-        self._queue.clear()
-        self._queued_bytes = self._queued_stacks = 0
-        return stacks
+        batch = self._queue.take(_SEND_BYTES)
+        asked = {stack_id: message for stack_id, message in batch if stack_id}
+        if asked and not self._pending:
+            self._last_answer = monotonic()
+        self._pending.update(asked)
+        return b"".join(message for _, message in batch)
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Start the process, unless it keeps dying: then what waits is answered."""
@@ -202,7 +190,7 @@ class Symbolizer:
             else:
                 os.eventfd_write(self._wake, 1)
                 return self._process
-        self._give_up(self._stacks_of_queue())
+        self._give_up(self._queue.clear())
         return None
 
     def _send(self, process: subprocess.Popen[bytes], batch: bytes) -> None:
@@ -276,7 +264,7 @@ class Symbolizer:
     def _end_if_stuck(self, process: subprocess.Popen[bytes]) -> None:
         with self._changed:
             # Also one that takes no more: then stacks wait here.
-            waiting = self._pending or self._queued_stacks
+            waiting = self._pending or self._queue.stacks
             stuck = waiting and monotonic() - self._last_answer > _PATIENCE
         if stuck:
             log.event("the process for symbols hangs and is ended", logging.ERROR)
