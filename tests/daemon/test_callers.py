@@ -44,6 +44,17 @@ def test_callers_know_their_groups_from_this_hosts_database() -> None:
     assert remote == replace(same, via=Via.TLS, address="192.0.2.7:5", certificate="alice")
 
 
+def test_groups_are_asked_for_once_until_they_are_to_be_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups = [frozenset({"before"}), frozenset({"after"})]
+    monkeypatch.setattr("ptraced.identity.groups_of", lambda user: groups.pop(0))
+    callers, peer = Callers(), peer_of(Credentials(ME.pw_uid, ME.pw_gid, 12))
+    assert [callers(peer).groups for _ in range(2)] == [{"before"}] * 2
+    callers.forget()
+    assert callers(peer).groups == {"after"}
+
+
 def test_plain_tcp_is_one_user() -> None:
     caller = Callers(ME.pw_name)("ipv4:127.0.0.1:4711")
     same = local_caller(ME.pw_uid, ME.pw_gid, 0)
