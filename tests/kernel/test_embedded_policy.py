@@ -48,6 +48,7 @@ def test_only_its_owner_may_trace() -> None:
     with open_folder() as folder, embedded(folder) as socket:
         who = ptrace_client("whoami", "--socket", socket)
         assert (who.status, who.out.splitlines()[6].split()[:2]) == (0, ["owner", "all"])
+        assert "administrators" not in who.out
         refused = ptrace_client(*ONE, "--socket", socket, prefix=AS_NOBODY)
         assert refused == Ended(2, "", STRANGER_ERROR)
 

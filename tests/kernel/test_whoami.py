@@ -65,6 +65,8 @@ RULE      TASKS  EVENTS                       PROBED FILES  STACKS  ADDRESSES   
 watchers  own    sched:* !sched:sched_switch  none          user    as the host  no
 """
     )
+    (rule,) = json.loads(whoami(daemon, "--json", prefix=AS_NOBODY).out)["rules"]
+    assert (rule["name"], rule["place"]) == ("watchers", "")
     rows = [line.rsplit(maxsplit=2) for line in quotas.splitlines()]
     assert ["sessions", "2", "0"] in rows
     assert "kernel buffers        64 MiB    0 B" in quotas
