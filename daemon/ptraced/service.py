@@ -32,7 +32,7 @@ from ptraced.tracefs import Tracefs
 Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
-API_MINOR = 2
+API_MINOR = 3
 # Characters of a glob: Python keeps compiled ones.
 _GLOB_MAX = 256
 SERVICE = pb.DESCRIPTOR.services_by_name["Tracing"].full_name
