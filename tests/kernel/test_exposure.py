@@ -284,6 +284,13 @@ def test_what_a_cpu_counts_of_all_tasks_is_blank(hosts: dict[int, Host], anns: P
             "                           ^~~",
         ),
         (
+            BEN,
+            "kmem:kfree/ptr.ustring ~ 'a*'/",
+            "the policy does not show you 'ptr' of kmem:kfree: no filter on it\n"
+            "  kmem:kfree/ptr.ustring ~ 'a*'/\n"
+            "             ^~~~~~~~~~~",
+        ),
+        (
             ANN,
             "page-faults/--filter 'addr > 4096 && ip > 0'/",
             "the policy does not show you 'addr' of page-faults: no filter on it\n"
