@@ -26,9 +26,11 @@ from ptrace_proto import ptrace_pb2 as pb
 
 HERE = Path(__file__).parent
 LIBC = os.path.realpath("/lib/x86_64-linux-gnu/libc.so.6")
-ANN, BEN, NED = 64101, 64102, 64103
+# Zoe may see all tasks, and yet probe only what is hers.
+ANN, BEN, NED, ZOE = 64101, 64102, 64103, 64104
 BREAKPOINT = 0xCC
-ROUNDS = 240
+# With each of two daemons.
+ROUNDS = 120
 
 pytestmark = pytest.mark.needs_kernel("uprobes")
 
@@ -83,6 +85,7 @@ def daemon(request: pytest.FixtureRequest, folder: Path) -> Iterator[Daemon]:
     if deployed:
         os.chown(own, DAEMON_UID, DAEMON_UID)
     config = own_rule(ANN) + own_rule(BEN) + own_rule(NED, uprobes="none")
+    config += own_rule(ZOE, tasks="all")
     running = Daemon(own, config=config, prefix=AS_DAEMON if deployed else ())
     yield running
     assert running.stop() == 0
@@ -313,6 +316,33 @@ def test_what_is_below_a_closed_folder_is_not_told(ann: Host, program: Path, fol
         )
 
 
+def test_who_sees_all_tasks_probes_own_processes(
+    daemon: Daemon, program: Path, waiting: Callable[[int, Path], Waiting]
+) -> None:
+    bens, zoes = waiting(BEN, program), waiting(ZOE, program)
+    selector = f'uprobe:narrow@"{program}"'
+    said = pointed(
+        f"process {bens.pid} is not yours: the policy allows you your own", selector, str(program)
+    )
+
+    with connected_as(ZOE, daemon) as zoe:
+        assert refusal(zoe, selector, [bens.pid]) == said
+        assert refusal(zoe, selector, [zoes.pid, bens.pid]) == said
+        with zoe.open(asked(selector, [zoes.pid])) as stream:
+            zoes.go()
+            stream.stop()
+            assert len(events(stream, read_to_end(stream))) == 3
+
+
+@contextmanager
+def serving(folder: Path, config: str) -> Iterator[Daemon]:
+    daemon = Daemon(folder, config=config)
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+
+
 @contextmanager
 def mounted(place: Path, options: str) -> Iterator[None]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
@@ -331,15 +361,13 @@ def test_files_that_cannot_be_run(program: Path, folder: Path) -> None:
     with mounted(place, "noexec,mode=0755"):
         shutil.copy(program, place / "program")
         os.chown(place / "program", ANN, ANN)
-        daemon = Daemon(own, config=own_rule(ANN))
-        with connected_as(ANN, daemon) as ann:
+        with serving(own, own_rule(ANN)) as daemon, connected_as(ANN, daemon) as ann:
             selector = f'uprobe:narrow@"{place}/program"'
             assert refusal(ann, selector) == pointed(
                 f"'{place}/program' is on a file system that is mounted noexec: you cannot run it",
                 selector,
                 f"{place}/program",
             )
-        daemon.stop()
 
 
 def test_a_rule_without_user_probes(daemon: Daemon, program: Path) -> None:
@@ -365,8 +393,7 @@ def test_the_rule_that_decides_about_an_event_decides_about_its_file(
         + own_rule(ANN, name="none", events=["uprobe:nothing"], uprobes="none")
         + own_rule(ANN, name="rest", events=["*", "!uprobe:named", "!uprobe:nothing"])
     )
-    daemon = Daemon(own, config=config)
-    with connected_as(ANN, daemon) as ann:
+    with serving(own, config) as daemon, connected_as(ANN, daemon) as ann:
         with ann.open(asked(f'uprobe:named@"{hidden}"')) as stream:
             stream.stop()
             read_to_end(stream)
@@ -379,7 +406,6 @@ def test_the_rule_that_decides_about_an_event_decides_about_its_file(
         assert refusal(ann, selector) == pointed(
             "the policy does not allow you uprobe:nothing", selector, str(program)
         )
-    daemon.stop()
 
 
 def keep_swapping(
