@@ -48,8 +48,11 @@ def _listener(fd: int) -> socket.socket:
     families = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
     try:
         listener = socket.socket(fileno=fd)
+        name = listener.getsockname()
         if (
             listener.family in families
+            # A name without a file has no mode either: all could connect.
+            and not isinstance(name, bytes)
             and listener.type == socket.SOCK_STREAM
             and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         ):
@@ -58,6 +61,6 @@ def _listener(fd: int) -> socket.socket:
     except OSError:
         pass
     raise Unavailable(
-        f"error: descriptor {fd} that systemd passes is no listening stream socket; "
-        "use ListenStream= and Accept=no"
+        f"error: descriptor {fd} that systemd passes is no listening stream socket "
+        "with a path or port; use ListenStream= and Accept=no"
     )

@@ -80,6 +80,8 @@ class Entrances:
         self._undo.callback(shutil.rmtree, directory, ignore_errors=True)
         self._tls = None
         if config.tls.certificate is not None:
+            if not config.tls.listen and given.tls is None:
+                raise Unavailable('error: tls.listen is missing: say where, such as "0.0.0.0:7879"')
             self._tls = TlsFront(
                 config.tls, f"unix:{self._inner}", limits, on_event, listener=given.tls
             )

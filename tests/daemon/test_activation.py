@@ -61,3 +61,12 @@ def test_what_does_not_listen_is_refused() -> None:
         pytest.raises(Unavailable, match=f"descriptor {FIRST} that systemd passes is no"),
     ):
         take_sockets(passed(silent), FIRST)
+
+
+def test_a_unix_socket_without_a_file_is_refused() -> None:
+    with socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind(f"\0ptraced-test-{os.getpid()}")
+        abstract.listen()
+        environment = passed(abstract)
+        with pytest.raises(Unavailable, match="with a path or port"):
+            take_sockets(environment, FIRST)

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,3 +225,18 @@ def test_sockets_of_systemd_are_served_and_left_as_they_are(tmp_path: Path) -> N
         after.st_mode,
         after.st_ctime_ns,
     )
+
+
+def test_tls_without_a_place_does_not_start(remote: Remote, tmp_path: Path) -> None:
+    ca = remote.authority.directory
+    config = tmp_path / "ptraced.toml"
+    config.write_text(
+        f'[server]\nsocket = "{tmp_path}/s"\nstate_dir = "{tmp_path}/state"\n'
+        f'[tls]\ncertificate = "{ca}/server.crt"\nkey = "{ca}/server.key"\n'
+        f'client_ca = "{ca}/ca.crt"\n'
+    )
+    command = [sys.executable, "-m", "ptraced.cli", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith('error: tls.listen is missing: say where, such as "0.0.0.0:7879"\n')
+    assert not (tmp_path / "s").exists()
