@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ptraced.identity import Caller
+from ptraced.identity import Caller, Via
 from ptraced.policy.proc_view import shows_others
 
-ANN = Caller(1000, 1000)
+ANN = Caller(1000, 1000, 7)
 MOUNTS = """\
 23 29 0:22 / /sys rw,nosuid - sysfs sysfs rw
 24 29 0:23 / /proc rw,nosuid shared:13 - proc proc rw{options}
@@ -49,12 +49,12 @@ def test_hidepid_hides_others(tmp_path: Path, options: str, shown: bool) -> None
 
 
 def test_root_sees_all(tmp_path: Path) -> None:
-    assert shows_others(Caller(0, 0), proc(tmp_path, ",hidepid=2"))
+    assert shows_others(Caller(0, 0, 7), proc(tmp_path, ",hidepid=2"))
 
 
 def test_groups_of_the_caller_count(tmp_path: Path) -> None:
     group = grp.getgrall()[-1]
-    caller = Caller(1000, 999_999, groups=frozenset({group.gr_name}))
+    caller = Caller(1000, 999_999, 7, groups=frozenset({group.gr_name}))
 
     assert shows_others(caller, proc(tmp_path, f",hidepid=2,gid={group.gr_gid}"))
 
@@ -80,10 +80,16 @@ def test_where_proc_is_not_mounted_others_are_hidden(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pid", "pids", "shown"),
-    [(7, "77", True), (7, "77\t3", False), (8, "77", False), (0, "77\t3", True)],
-    ids=["the daemon's pid namespace", "one below", "gone", "not known"],
+    [(7, "77", True), (7, "77\t3", False), (8, "77", False), (0, "77", False)],
+    ids=["the daemon's pid namespace", "one below", "gone", "one beside"],
 )
 def test_whose_pids_are_others_sees_none_of_the_hosts(
     tmp_path: Path, pid: int, pids: str, shown: bool
 ) -> None:
     assert shows_others(Caller(1000, 1000, pid), proc(tmp_path, pids=pids)) == shown
+
+
+def test_to_remote_callers_the_hosts_proc_counts(tmp_path: Path) -> None:
+    remote = Caller(1000, 1000, via=Via.TLS)
+
+    assert shows_others(remote, proc(tmp_path))

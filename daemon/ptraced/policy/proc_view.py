@@ -18,7 +18,8 @@ _PTRACEABLE = ("4", "ptraceable")
 
 def shows_others(caller: Caller, proc: Path = _PROC) -> bool:
     """Whether /proc tells a caller of tasks of others. Where that cannot be found out: no."""
-    if caller.pid and not _shares_pids(caller.pid, proc):
+    # The kernel tells no pid of a process outside of the daemon's own namespace.
+    if not caller.is_remote and not (caller.pid and _shares_pids(caller.pid, proc)):
         return False
     if caller.uid == 0:
         return True
