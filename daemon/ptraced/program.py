@@ -100,8 +100,15 @@ class ModulePlan:
 
     @property
     def programs(self) -> int:
-        """BPF programs that are loaded for it: of events, dispatchers, and those of scope.c."""
-        events = sum(len(event.records) for event in self.events)
+        """BPF programs that the kernel runs for it: of events, dispatchers, and those of scope.c.
+
+        What dispatchers jump to does not count: all of syscalls: is two.
+        """
+        events = sum(
+            len(event.records)
+            for number, event in enumerate(self.events)
+            if number not in self.dispatched
+        )
         return events + 2 * bool(self.dispatched) + 2 * self.scope.has_tasks
 
     @property

@@ -18,7 +18,7 @@ from ptraced.origin import Probe, Site
 from ptraced.probes.refusal import explain_refusal
 from ptraced.program import EventPlan, ModulePlan, fill_scope, program_name
 from ptraced.quotas.credit import Credit
-from ptraced.quotas.run_time import TRAP_NS, RunTime
+from ptraced.quotas.run_time import RETURN_TRAP_NS, TRAP_NS, RunTime
 from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import online_cpus, possible_cpus
@@ -129,7 +129,7 @@ class Source:
             self._maps[name] = Map(name, spec)
             self._resources.callback(self._maps[name].close)
         self._enabled = self._maps["enabled"].mapped()
-        entry_ns = TRAP_NS if any(event.of_file for event in self.plan.events) else 0
+        entry_ns = max(map(_entry_ns, self.plan.events))
         self._run_time = RunTime(self._maps["costs"].mapped(), possible_cpus(), entry_ns)
         limited = self.plan.payer is not None
         self._credit = Credit(self._maps, len(self.plan.events)) if limited else None
@@ -217,6 +217,13 @@ def _attach_probe(program: int, probe: Probe, site: Site, pid: int) -> int:
     if uprobe_multi.is_available():
         return uprobe_multi.attach(program, *place, pid)
     return perf_event.attach_uprobe(*place, program, cpu, pid)
+
+
+def _entry_ns(event: EventPlan) -> int:
+    """What a run of an event's program takes besides the program, ns."""
+    if not event.of_file or not isinstance(event.origin, Probe):
+        return 0
+    return RETURN_TRAP_NS if event.origin.returns else TRAP_NS
 
 
 def now() -> int:

@@ -12,10 +12,11 @@ import numpy as np
 
 # A run in so many is measured: no power of two, or one of two events that take turns never was.
 MEASURED_EVERY = 61
-# What it takes to get to a program that a breakpoint in a user program leads to and back, ns:
-# the traced function's call took this much longer with a program that returns at once (x86-64,
-# two virtual CPUs of 2.6 GHz; a return probe took about twice as long).
-TRAP_NS = 1_000
+# What it takes to get to a program by a breakpoint in a user program and back, ns, where a
+# function begins and where it returns: a call of an empty function took so much longer with a
+# program that ends at once (kernel 6.18 in a virtual machine, Xeon, CPU time, least of five runs of
+# 200,000 calls). Without a virtual machine it is less.
+TRAP_NS, RETURN_TRAP_NS = 3_700, 9_200
 
 # Words of struct cost: left, runs, measured, ns.
 _WORDS = 8
