@@ -48,6 +48,14 @@ def test_a_burst_that_is_within_the_budget_on_average_may_be() -> None:
     assert made.overdrawn(5 * SECOND) == []
 
 
+def test_a_budget_holds_for_who_begins_windows_later() -> None:
+    made = budget()
+    assert made.overdrawn(5 * SECOND) == []
+    assert made.overdrawn(10 * SECOND) == []
+    made.note(ANN, "late", 1 * SECOND)
+    assert [session for session, _ in made.overdrawn(15 * SECOND)] == ["late"]
+
+
 def test_of_the_host_s_budget_the_costliest_user_has_to_give() -> None:
     made = budget(Quota(cpu_percent=50))
     made.note(ANN, "a", 400 * MS)

@@ -133,12 +133,16 @@ def test_a_debt_outlives_the_session_that_made_it() -> None:
     assert host.source(ANN, quota).credit == 100
 
 
-def test_users_who_left_and_owe_nothing_are_forgotten() -> None:
+def test_users_who_left_and_owe_nothing_are_forgotten_but_not_their_limits() -> None:
     host = Host(Quota())
-    host.rates.remove(ANN, host.source(ANN, Quota(events_per_second=10)))
-    host.rates.remove(ANN, host.source(ANN, Quota(events_per_second=10)))
+    source = host.source(ANN, Quota(events_per_second=10))
+    host.rates.remove(ANN, source)
     host.run(2)
-    assert (host.rates._users, host.rates._quotas) == ({}, {})
+    assert host.rates._users == {}
+
+    # A session that was allowed before begins only now.
+    host.rates.add(ANN, source, host.now)
+    assert source.credit == 10
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ class Budget(Generic[Key]):
     def __init__(self, total: Callable[[], Quota], now: int) -> None:
         self._total = total
         self._began = now
+        # Of all who ever came: a session of theirs may be about to begin.
         self._percents: dict[int, int | None] = {}
         self._costs: defaultdict[int, Counter[Key]] = defaultdict(Counter)
 
@@ -52,7 +53,6 @@ class Budget(Generic[Key]):
             found[costliest] = f"the host's budget for all users is {limit} %"
         ends = [self._end(uid, percents[uid], passed, budget) for uid, budget in found.items()]
         self._began = now
-        self._percents = {uid: self._percents[uid] for uid in percents if uid in self._percents}
         self._costs.clear()
         return ends
 

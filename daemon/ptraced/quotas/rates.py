@@ -63,6 +63,7 @@ class Rates:
 
     def __init__(self, total: Callable[[], Quota]) -> None:
         self._total = total
+        # Of all who ever came: a session of theirs may be about to begin.
         self._quotas: dict[int, Quota] = {}
         self._users: dict[int, _User] = {}
         self._shares = Amount(math.inf, math.inf)
@@ -114,7 +115,6 @@ class Rates:
                 self._give_credit(user, now)
             elif _is_full(user.events, events) and _is_full(user.bytes, size):
                 del self._users[uid]
-                self._quotas.pop(uid, None)
 
     def reason(self, uid: int) -> str:
         """Which limit holds a user back, as far as the buckets tell."""
