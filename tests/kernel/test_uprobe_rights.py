@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -29,8 +30,8 @@ LIBC = os.path.realpath("/lib/x86_64-linux-gnu/libc.so.6")
 # Zoe may see all tasks, and yet probe only what is hers.
 ANN, BEN, NED, ZOE = 64101, 64102, 64103, 64104
 BREAKPOINT = 0xCC
-# With each of two daemons.
-ROUNDS = 120
+ROUNDS = 200
+SWAPS = 300
 
 pytestmark = pytest.mark.needs_kernel("uprobes")
 
@@ -408,35 +409,39 @@ def test_the_rule_that_decides_about_an_event_decides_about_its_file(
         )
 
 
-def keep_swapping(
-    path: Path, makers: Sequence[Callable[[Path], object]], stop: threading.Event
-) -> None:
-    """Have what the makers make stand at a path, one after the other, without a gap."""
-    fresh = path.with_name(f"{path.name}-next")
-    while not stop.is_set():
-        for make in makers:
-            make(fresh)
-            fresh.rename(path)
+class Swapper:
+    """Has what its makers make stand at a path, by chance, without a gap."""
+
+    def __init__(self, path: Path, makers: Sequence[Callable[[Path], object]]) -> None:
+        self._path = path
+        self._makers = makers
+        self._turns = threading.Semaphore(1)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def go_on(self) -> None:
+        """Allow as many more swaps as happen during a call: not so many that it gets no time."""
+        self._turns.release(SWAPS)
+
+    def end(self) -> None:
+        self._stop.set()
+        self.go_on()
+        self._thread.join()
+
+    def _run(self) -> None:
+        fresh = self._path.with_name(f"{self._path.name}-next")
+        chance = random.Random(str(self._path.name))
+        while True:
+            self._turns.acquire()
+            if self._stop.is_set():
+                return
+            chance.choice(self._makers)(fresh)
+            fresh.rename(self._path)
 
 
 def link_to(target: Path) -> Callable[[Path], object]:
     return lambda place: place.symlink_to(target)
-
-
-@contextmanager
-def swapping(*paths: tuple[Path, Sequence[Callable[[Path], object]]]) -> Iterator[None]:
-    stop = threading.Event()
-    swappers = [
-        threading.Thread(target=keep_swapping, args=(path, makers, stop)) for path, makers in paths
-    ]
-    for swapper in swappers:
-        swapper.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for swapper in swappers:
-            swapper.join()
 
 
 @pytest.fixture
@@ -450,33 +455,46 @@ def secret(folder: Path) -> Iterator[Path]:
     shutil.rmtree(closed)
 
 
+def told(host: Host, selector: str, session: bool) -> str:
+    """The names of the functions that a selector means, or the first line of the refusal."""
+    try:
+        if not session:
+            return " ".join(sorted(schema.name for schema in host.describe([selector])))
+        with host.open(asked(selector)) as stream:
+            stream.stop()
+            read_to_end(stream)
+            return " ".join(sorted(schema.name for schema in stream.started.schemas))
+    except ClientError as error:
+        return str(error).splitlines()[0]
+
+
 def test_a_path_that_is_swapped_never_leads_to_what_is_closed(
     ann: Host, daemon: Daemon, anns: Path, secret: Path
 ) -> None:
     # GIVEN a path at which links to a program of Ann's, to a closed one and to a device, and a
     # FIFO follow each other; and one on which the folder is Ann's or the closed one
     targets = [anns / "program", secret, Path("/dev/zero")]
-    file = anns / "file", [*map(link_to, targets), os.mkfifo]
-    way = anns / "way", [link_to(anns), link_to(secret.parent)]
     before = holdings(daemon)
     outcomes: Counter[str] = Counter()
+    swappers = [
+        Swapper(anns / "file", [*map(link_to, targets), os.mkfifo]),
+        Swapper(anns / "way", [link_to(anns), link_to(secret.parent)]),
+    ]
 
-    with swapping(file, way):
-        wait_until(lambda: (anns / "file").is_symlink() and (anns / "way").exists(), "they are")
+    try:
+        wait_until(
+            lambda: all(os.path.lexists(anns / name) for name in ("file", "way")), "they are"
+        )
         for number in range(ROUNDS):
             path = (anns / "file", anns / "way/program")[number % 2]
-            request = asked(f'uprobe:na*@"{path}"')
-            try:
-                if number % 40 < 2:
-                    with ann.open(request) as stream:
-                        schemas = list(stream.started.schemas)
-                        stream.stop()
-                        read_to_end(stream)
-                else:
-                    schemas = ann.describe(request.selectors)
-                outcomes[" ".join(sorted(schema.name for schema in schemas))] += 1
-            except ClientError as error:
-                outcomes[str(error).splitlines()[0].replace(str(path), "PATH")] += 1
+            for swapper in swappers:
+                swapper.go_on()
+            outcomes[
+                told(ann, f'uprobe:na*@"{path}"', number % 40 < 2).replace(str(path), "PATH")
+            ] += 1
+    finally:
+        for swapper in swappers:
+            swapper.end()
 
     # THEN it was each of them, and nothing is told of the closed one
     denied = "error: you may not read 'PATH': permission denied"
