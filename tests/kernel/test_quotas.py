@@ -152,3 +152,16 @@ def test_who_keeps_the_compiler_busy_is_told_to_come_again(
                 pass
         with ben.open(request("sched:sched_switch")):
             pass
+
+
+def test_users_are_told_what_they_use(served: Callable[[str], Daemon]) -> None:
+    size = PAGES * mmap.PAGESIZE * len(os.sched_getaffinity(0))
+    daemon = served(rule(ANN, sessions=3))
+    with connected_as(ANN, daemon) as ann:
+        with ann.open(request()), ann.open(request(stacks=pb.Stacks(kernel=True))):
+            used = ann.whoami().used
+            assert (used.sessions, used.programs, used.probes) == (2, 2, 0)
+            assert used.buffer_bytes == 2 * size
+        wait_until(lambda: not ann.whoami().used.sessions, "the sessions are gone")
+        used = ann.whoami().used
+        assert (used.programs, used.buffer_bytes) == (0, 0)
