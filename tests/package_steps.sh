@@ -48,8 +48,10 @@ step traced '
     caps=-all,+bpf,+perfmon,+dac_read_search
     setpriv --reuid ptraced --regid ptraced --groups ptrace --no-new-privs \
         --inh-caps $caps --ambient-caps $caps --bounding-set $caps ptraced &
+    trap "kill $!" EXIT
     until [ -S /run/ptraced/ptraced.sock ]; do kill -0 $!; done
     ptrace-client trace -e sched:sched_switch -N 5
+    trap - EXIT
     kill $!
     wait $!'
 step purge dpkg -P ptraced
