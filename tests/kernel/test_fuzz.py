@@ -24,7 +24,7 @@ import grpc
 import pytest
 from callers import effective, own_rule
 from fuzzed import Case, cases
-from leftovers import holdings, programs_of, resident_bytes, wait_until
+from leftovers import holdings, programs_of, resident_bytes, wait_until, wait_until_none
 from processes import Daemon
 from streams import events, read_to_end
 from users import AS_DAEMON, DAEMON_UID
@@ -227,7 +227,7 @@ def test_ten_thousand_requests_of_a_stranger(daemon: Daemon, watch: Host) -> Non
     assert loads
     # AND nothing is left, and it goes on
     wait_until(lambda: not programs_of(daemon), "programs are let go")
-    wait_until(lambda: holdings(daemon) <= before, "descriptors and threads are")
+    wait_until_none(lambda: holdings(daemon) - before, "descriptors and threads are let go")
     assert resident_bytes(daemon) - resident < GROWTH_MAX
     connect_strangely(daemon, random.Random(SEED))
     request = pb.TraceRequest(selectors=["syscalls:sys_enter_getppid"])
