@@ -6,6 +6,7 @@ What the policy says of events is left out: all of them are seen, of own tasks.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -45,7 +46,7 @@ class Tracer:
 
         Each has `_event`, its name. None stands for one who sees all tasks.
         """
-        caller = Caller(0, 0) if uid is None else Caller(uid, uid)
+        caller = Caller(uid or 0, uid or 0, os.getpid())
         request = pb.TraceRequest(selectors=selectors, **options)
         shown = Exposure(_RULE, owner=uid)
         with mock.patch("ptraced.policy.exposure.View.expose", return_value=shown):
