@@ -95,6 +95,7 @@ STRANGE = {
     "root's real": "os.setresuid(0, U, U)",
     "root's effective": "os.setresuid(U, 0, U)",
     "root's saved": "os.setresuid(U, U, 0)",
+    "effective, and not that of files": "os.setresuid(U, 0, U); libc.setfsuid(U)",
     # Whoever sets the effective id sets that of files as well, and root may take it back.
     "fs": "os.setresuid(U, U, 0); os.seteuid(0); libc.setfsuid(O); os.setresuid(U, 0, U)",
 }
