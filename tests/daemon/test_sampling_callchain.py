@@ -28,6 +28,11 @@ U1, U2 = 0x55AA_0000_1000, 0x7FFF_FFFF_F000
         ([HV, 0x99, KERNEL, K1, USER, U1], [K1], [U1]),
         ([GUEST, GUEST_KERNEL, 0x98, GUEST_USER, 0x97], [], []),
         ([KERNEL, K1, GUEST_KERNEL, 0x98, USER, U1], [K1], [U1]),
+        # Programs put on their stacks what they like.
+        ([KERNEL, K1, USER, U1, KERNEL, K2], [K1], [U1, KERNEL, K2]),
+        ([USER, KERNEL, K2], [], [KERNEL, K2]),
+        ([USER, U1, USER, KERNEL, K2], [], [U1, USER, KERNEL, K2]),
+        ([KERNEL, USER, GUEST, U1], [], [GUEST, U1]),
         # The bytes of a mark across two addresses are none.
         (
             [KERNEL, 0xFE00 << 48, 0xFFFF_FFFF_FFFF, USER, U1],
