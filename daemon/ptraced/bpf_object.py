@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,16 @@ class BpfObject:
             },
             maps={name: MapSpec(*values) for name, values in data["maps"].items()},
         )
+
+
+def joined(parts: Iterable[BpfObject]) -> BpfObject:
+    """One object of several that have their maps in common."""
+    programs: dict[str, Program] = {}
+    maps: dict[str, MapSpec] = {}
+    for part in parts:
+        programs |= part.programs
+        maps |= part.maps
+    return BpfObject(programs, maps)
 
 
 def find_map_references(instructions: bytes, names: dict[int, str]) -> tuple[tuple[int, str], ...]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ptraced.bpf_maps import VerifierError
-from ptraced.bpf_object import BpfObject
+from ptraced.bpf_object import BpfObject, joined
 from ptraced.compiler import CompileError, Compiler
 from ptraced.errors import TraceError, Unavailable
 from ptraced.policy.grant import Quota
-from ptraced.program import ModulePlan, module_text
+from ptraced.program import ModulePlan, module_texts
 from ptraced.reader import AnySource, Reader
 from ptraced.ring_set import RingOptions
 from ptraced.sampling.plan import SamplingPlan
@@ -167,7 +167,7 @@ class Hub:
     ) -> AnySource:
         if isinstance(plan, SamplingPlan):
             return self._load_samples(plan, options, compile_)
-        compiled = compile_(module_text(plan, self._tracefs))
+        compiled = joined(compile_(text) for text in module_texts(plan, self._tracefs))
         stacks = StacksOf(self._stacks, plan.payer)
         return Source(plan, compiled, options, self._tracefs, stacks)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,8 @@ _DYNAMIC_MAX = 8191
 _PADDED_MAX = 128
 # MAX_ERRNO in include/linux/err.h.
 _ERROR_MAX = 4095
+# LLVM takes more time for a function the more there are in a text.
+_EVENTS_PER_TEXT = 64
 # Longer arrays are copied by one helper call instead of loads.
 _LOADS_MAX = 8
 
@@ -155,8 +157,21 @@ class ModulePlan:
         return events, self.scope, self.payer
 
 
-def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
-    """C for BCC: one program `event_N` per event, and those that follow children."""
+def module_texts(plan: ModulePlan, tracefs: Tracefs) -> Iterator[str]:
+    """C for BCC: one program `event_N` per event, and those that follow children.
+
+    All texts have the maps; the compiler's objects of them are to be joined.
+    """
+    common = _common_text(plan, tracefs)
+    for first in range(0, len(plan.events), _EVENTS_PER_TEXT):
+        last = min(first + _EVENTS_PER_TEXT, len(plan.events))
+        parts = [common, *(_event_text(number, plan) for number in range(first, last))]
+        if plan.dispatched and not first:
+            parts.append(_dispatch_text())
+        yield "\n".join(parts)
+
+
+def _common_text(plan: ModulePlan, tracefs: Tracefs) -> str:
     cpus = possible_cpus()
     scratch = max(event.layout.row_size for event in plan.events) + TAG_BYTES
     parts = [
@@ -175,9 +190,6 @@ def module_text(plan: ModulePlan, tracefs: Tracefs) -> str:
     ]
     if any(isinstance(event.origin, Probe) for event in plan.events):
         parts.append("#include <asm/ptrace.h>")
-    parts += [_event_text(number, plan) for number in range(len(plan.events))]
-    if plan.dispatched:
-        parts.append(_dispatch_text())
     return "\n".join(parts)
 
 

@@ -79,7 +79,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
     monkeypatch.setattr(FakeSource, "kernel", kernel, raising=False)
     monkeypatch.setattr(hub_module, "Source", FakeSource)
-    monkeypatch.setattr(hub_module, "module_text", lambda plan, tracefs: "")
+    monkeypatch.setattr(hub_module, "module_texts", lambda plan, tracefs: [""])
+    monkeypatch.setattr(hub_module, "joined", next)
     return kernel
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ptraced.errors import Unavailable
 from ptraced.filter import check_filter, parse_filter
 from ptraced.layout import Blanks, lay_out
 from ptraced.origin import Probe, Site
-from ptraced.program import EventPlan, ModulePlan, fill_scope, module_text
+from ptraced.program import EventPlan, ModulePlan, fill_scope, module_texts
 from ptraced.scope import Scope
 from ptraced.syscall_family import Dispatched
 from ptraced.tracefs import EventFormat, Tracefs
@@ -65,7 +66,13 @@ def planned(
 
 
 def text_of(tracefs: Tracefs, *events: EventPlan, scope: Scope = EVERYWHERE) -> str:
-    return module_text(ModulePlan(events, scope), tracefs)
+    return whole_text(ModulePlan(events, scope), tracefs)
+
+
+def whole_text(plan: ModulePlan, tracefs: Tracefs) -> str:
+    """The text of a module of a few events."""
+    (text,) = module_texts(plan, tracefs)
+    return text
 
 
 def copies(text: str, number: int = 0) -> list[str]:
@@ -95,14 +102,14 @@ def test_no_hole_is_left(tracefs: Tracefs, scope: Scope) -> None:
     )
     plan = ModulePlan(events, scope, {0: Dispatched("enter", 1)})
 
-    assert "@" not in module_text(plan, tracefs)
+    assert "@" not in whole_text(plan, tracefs)
 
 
 @pytest.mark.needs_kernel("BTF")
 def test_the_text_is_the_same_for_all_owners_and_the_source_is_not(tracefs: Tracefs) -> None:
     one, other = (ModulePlan((planned(PLAIN),), Scope(owner=uid)) for uid in (1000, 1001))
 
-    assert module_text(one, tracefs) == module_text(other, tracefs)
+    assert whole_text(one, tracefs) == whole_text(other, tracefs)
     assert one.key != other.key
 
 
@@ -222,7 +229,7 @@ def test_rows_of_events_that_share_a_ring_are_tagged_and_padded(tracefs: Tracefs
     events = (planned(PLAIN, "value"), planned(PLAIN, "address", "value"))
     plan = ModulePlan(events, EVERYWHERE)
 
-    text = module_text(plan, tracefs)
+    text = whole_text(plan, tracefs)
 
     assert (plan.tagged, plan.padded_size) == (True, 28)
     assert text.count("u32 end = 28;") == 2
@@ -250,7 +257,7 @@ def test_dynamic_or_large_rows_are_tagged_and_keep_their_sizes(
 ) -> None:
     plan = ModulePlan((planned(PLAIN, "value"), other), EVERYWHERE)
 
-    text = module_text(plan, tracefs)
+    text = whole_text(plan, tracefs)
 
     assert (plan.tagged, plan.padded_size) == (True, 0)
     assert "u32 end = 20;" in text
@@ -310,8 +317,8 @@ def test_dispatchers_are_there_where_events_are_dispatched(
     monkeypatch.setattr("ptraced.program.status_offset", lambda: 320)
     events = (planned(PLAIN),)
 
-    with_dispatch = module_text(ModulePlan(events, EVERYWHERE, {0: Dispatched("exit", 3)}), tracefs)
-    without = module_text(ModulePlan(events, EVERYWHERE), tracefs)
+    with_dispatch = whole_text(ModulePlan(events, EVERYWHERE, {0: Dispatched("exit", 3)}), tracefs)
+    without = whole_text(ModulePlan(events, EVERYWHERE), tracefs)
 
     assert "(task + 320)" in with_dispatch
     assert "int dispatch_exit(void *ctx)" in with_dispatch
@@ -416,3 +423,13 @@ def test_places_whose_records_are_alike_have_one_program(tracefs: Tracefs) -> No
     assert text.count("int event_0(") == text.count("int event_0_1(") == 1
     assert "event_0_2" not in text
     assert event.records == records[:2]
+
+
+def test_many_events_are_divided_into_texts_with_the_same_maps(tracefs: Tracefs) -> None:
+    events = tuple(planned(tracefs.format("task", "task_newtask")) for _ in range(130))
+    texts = list(module_texts(ModulePlan(events, EVERYWHERE), tracefs))
+    programs = [re.findall(r"^int (event_\d+)\(", text, re.MULTILINE) for text in texts]
+    assert [len(of_text) for of_text in programs] == [64, 64, 2]
+    assert list(chain(*programs)) == [f"event_{number}" for number in range(130)]
+    maps = [re.findall(r"^BPF_\w+\(.*\)", text, re.MULTILINE) for text in texts]
+    assert maps[0] == maps[1] == maps[2] != []
