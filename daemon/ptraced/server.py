@@ -18,6 +18,7 @@ from ptraced import log
 from ptraced.audit import kinds
 from ptraced.audit.sinks import open_sinks
 from ptraced.audit.trail import Audit
+from ptraced.call_limits import CallLimits
 from ptraced.compiler import Compiler
 from ptraced.config import Config, changed_settings
 from ptraced.entrances import Entrances
@@ -36,15 +37,19 @@ from ptraced.tracefs import Tracefs
 
 # Seconds that streams get to carry their end to their clients at shutdown.
 _GRACE = 5.0
-# Calls at once beyond the sessions: control calls always find a place.
-_CONTROL_CALLS = 64
+# Calls of one user at once besides its sessions, and of all users but root.
+_CALLS_PER_USER = 64
+_CALLS = 1024
+# Of one connection; gRPC holds some KiB for each, whatever becomes of it.
+_STREAMS = 256
 # The reader must not wait long for the interpreter behind threads that send; the
 # default of 5 ms is a fifth of a ring at full rate. Seconds.
 _SWITCH_INTERVAL = 0.001
 
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_receive_message_length", 1 << 20),
+    ("grpc.max_concurrent_streams", _STREAMS),
     ("grpc.so_reuseport", 0),
     # Clients over a network ask every 20 s whether the daemon is there; gRPC would take that for
     # an attack, and end the connection, where a session has no events for minutes.
@@ -135,13 +140,19 @@ class Server:
         )
 
     def _start_grpc(self, service: Service, config: Config, entrances: Entrances) -> grpc.Server:
+        limits = CallLimits(
+            lambda peer: entrances.caller(peer).uid,
+            _CALLS_PER_USER,
+            _CALLS,
+            frozenset([f"/{SERVICE}/Trace"]),
+        )
         server = grpc.server(
             ThreadPerCall(),
             options=_CHANNEL_OPTIONS,
-            maximum_concurrent_rpcs=config.limits.sessions + _CONTROL_CALLS,
+            interceptors=[limits],
         )
         server.add_generic_rpc_handlers((service.handler(),))
-        checks = health.HealthServicer()
+        checks = health.HealthServicer(experimental_non_blocking=False)
         for name in ("", SERVICE):
             checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -1,0 +1,84 @@
+"""Users who have calls without end, or such as never end: others are served meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from commandline import open_folder, ptrace_client
+from leftovers import wait_until
+from processes import Daemon
+from users import AS_NOBODY, start_daemon
+
+from unprivileged import NOBODY, as_user
+
+OTHER = 65532
+REFUSED = f"error: too many calls of uid {NOBODY} at once (limit 64)\n"
+# Holds calls open that say no more than how they are called, until it is told to end.
+HOLD_CALLS = """
+import sys, threading
+import grpc, grpc._channel
+grpc._channel._consume_request_iterator = lambda *_: None
+connections = [
+    grpc.insecure_channel("unix:" + sys.argv[1], [("grpc.use_local_subchannel_pool", 1)])
+    for _ in range(4)
+]
+held = []
+for connection in connections:
+    call = connection.stream_stream(sys.argv[2])
+    held += [call(iter(())) for _ in range(200)]
+    if sys.argv[2].endswith("/Watch"):
+        call = connection.unary_stream(sys.argv[2])
+        held += [call(b"") for _ in range(200)]
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with open_folder() as folder:
+        running = start_daemon(folder)
+        yield running
+        assert running.stop() == 0
+
+
+@contextmanager
+def calls_held(daemon: Daemon, method: str) -> Iterator[None]:
+    command = as_user([sys.executable, "-c", HOLD_CALLS, str(daemon.socket), method])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as attacker:
+        assert attacker.stdout is not None
+        assert attacker.stdout.readline() == "ready\n"
+        yield
+        attacker.communicate("end\n")
+
+
+def threads(daemon: Daemon) -> int:
+    return len(list(Path(f"/proc/{daemon.pid}/task").iterdir()))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/ptrace.v1.Tracing/GetServerInfo",
+        "/ptrace.v1.Tracing/Trace",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_calls_that_never_end_are_few_and_keep_nobody_else_out(daemon: Daemon, method: str) -> None:
+    before = threads(daemon)
+    status = ("status", "--socket", daemon.socket)
+    with calls_held(daemon, method):
+        wait_until(lambda: ptrace_client(*status, prefix=AS_NOBODY).err == REFUSED, "too many")
+        for prefix in ((), as_user([], OTHER)):
+            ended = ptrace_client(*status, prefix=prefix)
+            assert (ended.status, ended.err) == (0, "")
+        assert threads(daemon) < before + 100
+    wait_until(lambda: ptrace_client(*status, prefix=AS_NOBODY).status == 0, "they are over")
