@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,77 @@ def test_a_program_is_found_by_its_build_id_when_its_process_is_gone(
     wrong = bytes(20)
     apply(Mmap2(other, other, base + 0x1000, 0x1000, 0x1000, str(program), wrong, None, 101))
     assert frames(resolver.stack(1, other, 150, [], [base + main])) == [("", 0, str(program))]
+
+
+def renamed(program: Path, copy: Path, *options: str) -> Path:
+    """A copy of a program with the same build id, whose main() is called otherwise."""
+    subprocess.run(
+        ["objcopy", "--redefine-sym", "main=not_main", *options, program, copy], check=True
+    )
+    return copy
+
+
+def mapped(resolver: Resolver, pid: int, path: Path | str, build_id: bytes | None) -> int:
+    """Tell of a process that has mapped a file; returns where main() of `program` is."""
+    base = 0x5555_0000_0000
+    resolver.history.apply(Comm(pid, pid, b"any", True, 100))
+    resolver.history.apply(
+        Mmap2(pid, pid, base + 0x1000, 0x1000, 0x1000, str(path), build_id, None, 101)
+    )
+    return base
+
+
+@pytest.mark.parametrize("forged_first", [True, False])
+def test_a_file_that_has_anothers_build_id_names_its_own_functions_only(
+    program: Path, tmp_path: Path, resolver: Resolver, forged_first: bool
+) -> None:
+    # Anybody can give a file the build id of the C library.
+    main = symbols(program)["main"][0]
+    forged = renamed(program, tmp_path / "forged")
+    build_id = images.Elf(images.open_regular(str(program))).build_id()
+    assert images.Elf(images.open_regular(str(forged))).build_id() == build_id
+    ours, theirs = 2**22 + 7, 2**22 + 8
+    places = {theirs: forged, ours: program}
+    for pid in sorted(places, reverse=forged_first):
+        base = mapped(resolver, pid, places[pid], build_id)
+        ((name, _, _),) = frames(resolver.stack(1, pid, 150, [], [base + main]))
+        assert name == ("not_main" if pid == theirs else "main")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file is given away")
+def test_what_a_process_has_at_a_path_that_others_have_too_is_its_own(
+    program: Path, tmp_path: Path, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a mount namespace of its own, of files that are only there.
+    main = symbols(program)["main"][0]
+    forged = renamed(program, tmp_path / "forged")
+    os.chown(forged, 65534, 65534)
+    build_id = images.Elf(images.open_regular(str(program))).build_id()
+    ours, theirs = 2**22 + 7, 2**22 + 8
+    roots = {theirs: forged, ours: program}
+    monkeypatch.setattr(
+        images, "_places", lambda path, mapping, pid: ["/nowhere/program", str(roots[pid])]
+    )
+    for pid in (theirs, ours, 2**22 + 9):
+        roots.setdefault(pid, program)
+        base = mapped(resolver, pid, "/nowhere/program", build_id)
+        ((name, _, _),) = frames(resolver.stack(1, pid, 150, [], [base + main]))
+        assert name == ("not_main" if pid == theirs else "main")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file is given away")
+@pytest.mark.parametrize("owner", [0, 65534])
+def test_symbols_that_were_split_off_are_the_owners(
+    tmp_path: Path, resolver: Resolver, owner: int
+) -> None:
+    debug = tmp_path / "symbols.debug"
+    program = build(tmp_path)
+    main = symbols(program)["main"][0]
+    bare = stripped(program, debug, link=True)
+    os.chown(debug, owner, owner)
+    base = mapped(resolver, 2**22 + 7, bare, images.Elf(images.open_regular(str(bare))).build_id())
+    ((name, _, _),) = frames(resolver.stack(1, 2**22 + 7, 150, [], [base + main]))
+    assert name == ("main" if owner == 0 else "")
 
 
 def test_a_file_without_a_build_id_is_told_by_its_inode(tmp_path: Path, resolver: Resolver) -> None:

@@ -22,13 +22,16 @@ class MappedFile:
     """A file as mappings tell of it: by build id, or by device and inode.
 
     Mappings of the same file share one of these. `key` names its content once it was found,
-    and `retry_at` is when it is looked for again where it was not (time.monotonic()).
+    and `retry_at` is when it is looked for again where it was not (time.monotonic()). Both are
+    true of the process `found_by`, None for all: what is at a path, and a build id, are what
+    anybody likes.
     """
 
     path: str
     build_id: bytes | None
     identity: tuple[int, int] | None
     key: tuple[object, ...] | None = None
+    found_by: int | None = None
     retry_at: float = 0.0
     failures: int = 0
 

@@ -7,10 +7,11 @@ Where they lie is told in GDB's manual, "Debugging Information in Separate Files
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ptraced.symbols.elf import BytesData, Elf, ElfError, FileData, open_regular
 from ptraced.symbols.plt import jump_table
@@ -27,14 +28,20 @@ _LINK_NAME = re.compile(r"[^/\0]{1,255}")
 
 
 def symbol_tables(
-    elf: Elf, build_id: bytes | None, directory: str, roots: Sequence[str]
+    elf: Elf,
+    build_id: bytes | None,
+    directory: str,
+    roots: Sequence[str],
+    owners: Collection[int] = (0,),
 ) -> list[SymbolTable]:
     """The tables in which to look for a symbol of `elf`, in this order.
 
     `directory` is where the file is mapped from; files that belong to it are looked for in
-    each of `roots`, such as "/proc/123/root". What cannot be believed is left out.
+    each of `roots`, such as "/proc/123/root", and taken where they are those of one of `owners`
+    (uids). What cannot be believed is left out.
     """
-    full = _table(elf, _SHT_SYMTAB) or _separate_table(elf, build_id, directory, roots)
+    places = _places(elf, build_id, directory, roots)
+    full = _table(elf, _SHT_SYMTAB) or _separate_table(elf, build_id, places, owners)
     some = [full] if full else [_packed_table(elf), _table(elf, _SHT_DYNSYM)]
     return [table for table in (*some, _jumps(elf)) if table is not None]
 
@@ -54,15 +61,18 @@ def _table(elf: Elf, kind: int) -> SymbolTable | None:
 
 
 def _separate_table(
-    elf: Elf, build_id: bytes | None, directory: str, roots: Sequence[str]
+    elf: Elf, build_id: bytes | None, places: Iterable[str], owners: Collection[int]
 ) -> SymbolTable | None:
-    link, checksum = _debug_link(elf)
-    for path in _places(build_id, directory, link, roots):
+    _, checksum = _debug_link(elf)
+    for path in places:
         try:
             data = open_regular(path)
         except (OSError, ValueError):
             continue
         try:
+            # Not anybody's, who has led us there by a mount or a link of its own.
+            if os.fstat(data.fd).st_uid not in owners:
+                continue
             separate = Elf(data)
             if _belongs(separate, data, build_id, checksum):
                 table = read_table(separate, _SHT_SYMTAB)
@@ -76,8 +86,9 @@ def _separate_table(
 
 
 def _places(
-    build_id: bytes | None, directory: str, link: str, roots: Sequence[str]
+    elf: Elf, build_id: bytes | None, directory: str, roots: Sequence[str]
 ) -> Iterator[str]:
+    link, _ = _debug_link(elf)
     for root in roots:
         if build_id is not None and len(build_id) > 1:
             name = build_id.hex()

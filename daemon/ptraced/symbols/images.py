@@ -86,22 +86,22 @@ class Images:
         file = mapping.file
         if file.path == VDSO:
             return self._vdso(mapping)
-        if file.key is None and file.build_id is not None:
-            file.key = ("build id", file.build_id)
-        if file.key is not None and file.key in self._kept:
+        known = file.found_by in (None, pid)
+        if known and file.key is not None and file.key in self._kept:
             self._kept.move_to_end(file.key)
             return self._kept[file.key]
         now = time.monotonic()
-        if now < file.retry_at or not file.path.startswith("/"):
+        if (known and now < file.retry_at) or not file.path.startswith("/"):
             return None
         image = self._load(file, mapping, pid)
         if image is None:
+            file.key, file.found_by = None, pid
             file.retry_at = now + min(_RETRY_MAX, _RETRY * 2**file.failures)
             file.failures = min(file.failures + 1, 10)
         return image
 
     def _load(self, file: MappedFile, mapping: Mapping, pid: int) -> Image | None:
-        for path in _places(file.path, mapping, pid):
+        for place, path in enumerate(_places(file.path, mapping, pid)):
             try:
                 data = open_regular(path)
             except OSError:
@@ -109,6 +109,9 @@ class Images:
             try:
                 found = self._image(file, data, pid)
                 if found is not None:
+                    # What is seen from here, or is root's, is nobody's trick on others.
+                    open_to_all = place == 0 or os.fstat(data.fd).st_uid == 0
+                    file.found_by = None if open_to_all else pid
                     return found
             except (OSError, ElfError, ValueError, MemoryError):
                 # No file that anybody's tools made, or one that is just being changed.
@@ -126,15 +129,15 @@ class Images:
         elif not _is_mapped_one(data, file.identity):
             return None
         status = os.fstat(data.fd)
-        file.key = (
-            ("build id", build_id)
-            if build_id
-            else ("file", status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        )
+        # Not by the build id: anybody can give a file that of another. Owners set st_mtime as they
+        # like, but not st_ctime.
+        times = status.st_mtime_ns, status.st_ctime_ns
+        file.key = ("file", status.st_dev, status.st_ino, status.st_size, *times)
         if file.key not in self._kept:
-            roots = [f"/proc/{pid}/root", ""]
+            roots = ["", f"/proc/{pid}/root"]
             directory = os.path.dirname(file.path)
-            self._keep(file.key, Image(elf, symbol_tables(elf, build_id, directory, roots)))
+            tables = symbol_tables(elf, build_id, directory, roots, {0, status.st_uid})
+            self._keep(file.key, Image(elf, tables))
         return self._kept[file.key]
 
     def _vdso(self, mapping: Mapping) -> Image | None:
@@ -159,10 +162,10 @@ class Images:
 
 
 def _places(path: str, mapping: Mapping, pid: int) -> Iterator[str]:
-    """Where a mapped file may be found, the likeliest first."""
+    """Where a mapped file may be found: first where all processes of this root have it."""
     path = path.removesuffix(_DELETED)
-    yield f"/proc/{pid}/root{path}"
     yield path
+    yield f"/proc/{pid}/root{path}"
     # Also where it was deleted, but only for who has CAP_CHECKPOINT_RESTORE.
     yield f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"
 
