@@ -1,6 +1,7 @@
 """Matches names by a caller's regular expression, in a process that can be ended.
 
-Some expressions take for ever, and Python's `re` lets no other thread run meanwhile.
+Some expressions take for ever, some of them before any name is looked at, and Python's `re` lets
+no other thread run meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _PATIENCE = 2.0
 
 
 def matching(pattern: str, names: Sequence[str]) -> list[str]:
-    """The names in which `pattern` is found; raises TraceError where that takes too long."""
+    """The names in which `pattern` is found.
+
+    Raises TraceError where that takes too long, ValueError for what is no regular expression.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "ptraced.cgroup_match"],
@@ -31,14 +35,21 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
         )
     except subprocess.TimeoutExpired:
         raise TraceError(f"error: cgroup '{printable(pattern)}' takes too long to match") from None
-    found: list[str] = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    if isinstance(answer, str):
+        raise ValueError(answer)
+    found: list[str] = answer
     return found
 
 
 def main() -> None:
     pattern, names = json.load(sys.stdin)
-    expression = re.compile(pattern)
-    json.dump([name for name in names if expression.search(name)], sys.stdout)
+    try:
+        expression = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        json.dump(str(error), sys.stdout)
+    else:
+        json.dump([name for name in names if expression.search(name)], sys.stdout)
 
 
 if __name__ == "__main__":

@@ -176,14 +176,13 @@ def _matching(root: Path, pattern: str) -> list[str]:
     exact = root / pattern.strip("/")
     if ".." not in exact.parts and os.path.isdir(exact):
         return [str(exact)]
+    names = [os.path.relpath(directory, root) for directory, _, _ in os.walk(root)]
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        found = set(matching(pattern, [name for name in names if name != "."]))
+    except ValueError as error:
         raise TraceError(
             f"error: cgroup '{_shown(pattern)}' is neither a name nor a regular expression: {error}"
         ) from None
-    names = [os.path.relpath(directory, root) for directory, _, _ in os.walk(root)]
-    found = set(matching(pattern, [name for name in names if name != "."]))
     if not found:
         raise NotFound(f"error: no cgroup below {root} matches '{_shown(pattern)}'")
     # What lies below a match is traced with it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,20 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(scope, "cgroup_root", lambda: tmp_path)
     return tmp_path
+
+
+def test_an_expression_is_read_by_another_process(
+    groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of classes like these a few thousand characters take Python a quarter of a minute to read.
+    pattern = "(?i)" + "[\x01-\U0001ffff]" * 700
+    monkeypatch.setattr(re, "compile", None)
+    monkeypatch.setattr("ptraced.cgroup_match._PATIENCE", 0.5)
+
+    with pytest.raises(TraceError) as error:
+        scope.resolve_cgroups((pattern,))
+
+    assert str(error.value).endswith("takes too long to match")
 
 
 def test_a_cgroup_by_name_and_by_expression(groups: Path) -> None:
