@@ -34,6 +34,8 @@ from ptraced.tracefs import Tracefs
 # be shared with other sessions and read as equal rows. More of them share one.
 _OWN_MODULE_MAX = 8
 _LABEL_BYTES_MAX = 256
+# More than there are events. A session keeps its request, where an empty one takes 60 bytes.
+_PROJECTIONS_MAX = 4096
 # So many programs of probes have a module together: the compiler's time grows faster than
 # their number, and others wait for it.
 _PROBES_PER_MODULE = 64
@@ -93,6 +95,10 @@ def plan_session(
     """
     if not request.selectors:
         raise TraceError("error: no event is selected; -e EVENT selects one")
+    if len(request.projections) > _PROJECTIONS_MAX:
+        raise LimitExceeded(
+            f"error: {len(request.projections)} projections, at most {_PROJECTIONS_MAX} may be"
+        )
     if len(request.label.encode()) > _LABEL_BYTES_MAX:
         raise TraceError(f"error: the session's label has more than {_LABEL_BYTES_MAX} bytes")
     scope = resolve_scope(request.scope)

@@ -33,8 +33,9 @@ Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
 API_MINOR = 3
-# Characters of a glob: Python keeps compiled ones.
+# Characters of a glob: Python keeps compiled ones. Each is tried on each event.
 _GLOB_MAX = 256
+_GLOBS_MAX = 64
 SERVICE = pb.DESCRIPTOR.services_by_name["Tracing"].full_name
 
 _STATUS = {
@@ -124,23 +125,27 @@ class Service:
     def list_events(
         self, request: pb.ListEventsRequest, context: CallContext
     ) -> pb.ListEventsResponse:
+        if len(request.globs) > _GLOBS_MAX:
+            raise TraceError(f"error: {len(request.globs)} globs, at most {_GLOBS_MAX}")
         for glob in request.globs:
             if len(glob) > _GLOB_MAX:
                 raise TraceError(f"error: a glob of {len(glob)} characters, at most {_GLOB_MAX}")
         # The name of a system alone means all of it; events that sample have none.
         globs = [form for glob in request.globs for form in (glob, f"{glob}:*")]
-        names = sorted([*self._tracefs.names(), *sampled_names()])
-        if globs:
-            names = [
-                name for name in names if any(fnmatch.fnmatchcase(name, glob) for glob in globs)
-            ]
+        with self._sessions.planning.turn_of(self._identify(context.peer()).uid):
+            names = sorted([*self._tracefs.names(), *sampled_names()])
+            if globs:
+                names = [
+                    name for name in names if any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+                ]
         return pb.ListEventsResponse(names=names)
 
     def describe_events(
         self, request: pb.DescribeEventsRequest, context: CallContext
     ) -> pb.DescribeEventsResponse:
         grant = self._sessions.grant(self._identify(context.peer()))
-        return pb.DescribeEventsResponse(schemas=describe(request, self._tracefs, grant))
+        with self._sessions.planning.turn_of(grant.caller.uid):
+            return pb.DescribeEventsResponse(schemas=describe(request, self._tracefs, grant))
 
     def list_sessions(
         self, request: pb.ListSessionsRequest, context: CallContext

@@ -24,6 +24,7 @@ from ptraced.policy.grant import Grant, Quota
 from ptraced.policy.refusals import check_named
 from ptraced.policy.renewal import Granted, withdrawn
 from ptraced.quotas.accounts import Account, Accounts
+from ptraced.quotas.one_at_a_time import OneAtATime
 from ptraced.quotas.queue_room import QueueRoom
 from ptraced.reader import AnySource, Reader
 from ptraced.session import Session, Usage, stage_name
@@ -65,6 +66,8 @@ class Sessions:
         self._audit = audit
         self._config = config
         self._accounts = accounts
+        # Reading and checking what is asked for.
+        self.planning = OneAtATime()
         self._room = QueueRoom(config.limits.total_queue_bytes)
         self._tracefs = tracefs
         self._headers = headers
@@ -110,7 +113,8 @@ class Sessions:
             with contextlib.ExitStack() as failed:
                 failed.callback(account.close)
                 self._reader.allow(caller.uid, grant.quota)
-                plan = plan_session(request, self._tracefs, self._headers, config, grant)
+                with self.planning.turn_of(caller.uid):
+                    plan = plan_session(request, self._tracefs, self._headers, config, grant)
                 account.reserve(plan.holding)
                 session = Session(
                     secrets.token_hex(8),

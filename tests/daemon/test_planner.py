@@ -149,6 +149,10 @@ def test_rings_are_as_asked_for(
             "error: a watermark of 101 percent: 100 is a full buffer",
         ),
         (
+            {"projections": [pb.Projection()] * 4097},
+            "error: 4097 projections, at most 4096 may be",
+        ),
+        (
             {"label": "\u00e9" * 129},
             TraceError,
             "error: the session's label has more than 256 bytes",

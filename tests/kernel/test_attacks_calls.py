@@ -82,3 +82,16 @@ def test_calls_that_never_end_are_few_and_keep_nobody_else_out(daemon: Daemon, m
             assert (ended.status, ended.err) == (0, "")
         assert threads(daemon) < before + 100
     wait_until(lambda: ptrace_client(*status, prefix=AS_NOBODY).status == 0, "they are over")
+
+
+def test_a_million_globs_are_refused_before_they_are_tried(daemon: Daemon) -> None:
+    ask = (
+        "import sys\n"
+        "from ptrace_client.host import connect\n"
+        "from pathlib import Path\n"
+        "with connect(socket=Path(sys.argv[1])) as host:\n"
+        "    host.list_events(['*'] * 300_000)\n"
+    )
+    command = as_user([sys.executable, "-c", ask, str(daemon.socket)])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "error: 300000 globs, at most 64" in done.stderr
