@@ -150,6 +150,7 @@ def test_rings_are_as_asked_for(
         ),
         (
             {"projections": [pb.Projection()] * 4097},
+            LimitExceeded,
             "error: 4097 projections, at most 4096 may be",
         ),
         (

@@ -90,7 +90,7 @@ def test_a_million_globs_are_refused_before_they_are_tried(daemon: Daemon) -> No
         "from ptrace_client.host import connect\n"
         "from pathlib import Path\n"
         "with connect(socket=Path(sys.argv[1])) as host:\n"
-        "    host.list_events(['*'] * 300_000)\n"
+        "    host.list_events(*['*'] * 300_000)\n"
     )
     command = as_user([sys.executable, "-c", ask, str(daemon.socket)])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
