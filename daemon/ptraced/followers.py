@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Mapping
 
 from ptraced import perf_event
 from ptraced.bpf_maps import Map
 from ptraced.errors import LimitExceeded, Unavailable
+from ptraced.origin import Tracepoint
+from ptraced.program import ModulePlan
+from ptraced.quotas.tracepoint_places import PLACES
+from ptraced.sampling.plan import SamplingPlan
 from ptraced.scope import is_alive, online_cpus
 from ptraced.tracefs import EventFormat, Tracefs
-
-# BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c.
-_PROGRAMS_MAX = 64
 
 
 def hang(program: int, format: EventFormat) -> int:
@@ -26,7 +28,7 @@ def hang(program: int, format: EventFormat) -> int:
         name = f"{format.system}:{format.name}"
         if error.errno == errno.E2BIG:
             raise LimitExceeded(
-                f"error: the kernel runs at most {_PROGRAMS_MAX} programs on a tracepoint, "
+                f"error: the kernel runs at most {PLACES} programs on a tracepoint, "
                 f"and {name} has them; sessions that ask for the same share one"
             ) from None
         raise Unavailable(
@@ -40,6 +42,20 @@ def followers(tracefs: Tracefs) -> tuple[tuple[str, EventFormat], ...]:
         ("follow_newtask", tracefs.format("task", "task_newtask")),
         ("follow_free", tracefs.format("sched", "sched_process_free")),
     )
+
+
+def tracepoints(plan: ModulePlan | SamplingPlan) -> Counter[str]:
+    """How many programs a source hangs on each tracepoint, by "system:name"."""
+    found: Counter[str] = Counter()
+    if isinstance(plan, ModulePlan):
+        for number, event in enumerate(plan.events):
+            if isinstance(event.origin, Tracepoint) and number not in plan.dispatched:
+                found[f"{event.format.system}:{event.format.name}"] += 1
+        if plan.dispatched:
+            found.update(["raw_syscalls:sys_enter", "raw_syscalls:sys_exit"])
+    if plan.scope.has_tasks:
+        found.update(["task:task_newtask", "sched:sched_process_free"])
+    return found
 
 
 def any_alive(maps: Mapping[str, Map]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,8 +14,10 @@ from ptraced.bpf_maps import VerifierError
 from ptraced.bpf_object import BpfObject, joined
 from ptraced.compiler import CompileError, Compiler
 from ptraced.errors import TraceError, Unavailable
+from ptraced.followers import tracepoints
 from ptraced.policy.grant import Quota
 from ptraced.program import ModulePlan, module_texts
+from ptraced.quotas.tracepoint_places import TracepointPlaces
 from ptraced.reader import AnySource, Reader
 from ptraced.ring_set import RingOptions
 from ptraced.sampling.plan import SamplingPlan
@@ -24,7 +27,8 @@ from ptraced.source import Source
 from ptraced.stacks import StacksOf, StackTable
 from ptraced.tracefs import Tracefs
 
-# Sources that may wait for their take-down at once.
+# Sources that may wait for their take-down at once, of one user whose rate is limited, or of all
+# others.
 _CLOSING_MAX = 16
 # Seconds to wait for take-downs at the end.
 _PATIENCE = 20.0
@@ -64,7 +68,8 @@ class Hub:
         self._keys: dict[AnySource, Hashable] = {}
         # Sources on their way down. Detaching waits for a grace period per probe: not on a
         # caller's time, and in a thread for each, so that small ones pass large ones.
-        self._closing = 0
+        self._closing: Counter[int | None] = Counter()
+        self._places = TracepointPlaces()
         self._closed_one = threading.Condition(self._lock)
 
     @property
@@ -111,7 +116,7 @@ class Hub:
             if entry.users:
                 return
             del self._keys[source]
-            self._closing += 1
+            self._closing[source.plan.payer] += 1
         source.stop()
         self._reader.remove(source)
         threading.Thread(target=self._take_down, args=(source,), name="closer", daemon=True).start()
@@ -119,14 +124,15 @@ class Hub:
     def close(self) -> None:
         """Wait until what was given back is down; what takes too long goes with the process."""
         with self._lock:
-            self._closed_one.wait_for(lambda: not self._closing, _PATIENCE)
+            self._closed_one.wait_for(lambda: not self._closing.total(), _PATIENCE)
 
     def _take_down(self, source: AnySource) -> None:
         try:
             source.close()
         finally:
+            self._give_places_back(source.plan)
             with self._lock:
-                self._closing -= 1
+                self._closing -= Counter({source.plan.payer: 1})
                 self._closed_one.notify_all()
 
     def _drop_user(self, key: Hashable, entry: _Entry) -> None:
@@ -140,7 +146,22 @@ class Hub:
         with self._lock:
             # Callers that come and go faster than the kernel lets go would pile up what
             # waits to be closed, up to the limit of programs on a tracepoint.
-            self._closed_one.wait_for(lambda: self._closing < _CLOSING_MAX)
+            self._closed_one.wait_for(lambda: self._closing[plan.payer] < _CLOSING_MAX)
+        if plan.payer is not None:
+            self._places.take(plan.payer, tracepoints(plan))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._give_places_back, plan)
+            source = self._make_now(plan, options, compile_)
+            undo.pop_all()
+        return source
+
+    def _give_places_back(self, plan: ModulePlan | SamplingPlan) -> None:
+        if plan.payer is not None:
+            self._places.give_back(plan.payer, tracepoints(plan))
+
+    def _make_now(
+        self, plan: ModulePlan | SamplingPlan, options: RingOptions, compile_: _Compile
+    ) -> AnySource:
         try:
             return self._start(self._load(plan, options, compile_))
         except CompileError as error:

@@ -58,7 +58,8 @@ class Kernel:
 class FakeSource:
     kernel: Kernel
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, plan: ModulePlan, *_: object) -> None:
+        self.plan = plan
         self.kernel.made += 1
         self.number = self.kernel.made
 
@@ -94,9 +95,10 @@ def hub(kernel: Kernel) -> Iterator[Hub]:
     running.close()
 
 
-def plan(event_id: int = 1, scope: Scope | None = None) -> ModulePlan:
+def plan(event_id: int = 1, scope: Scope | None = None, payer: int | None = None) -> ModulePlan:
     format = event("sys", f"event_{event_id}", event_id=event_id)
-    return ModulePlan((EventPlan(format, None, lay_out(format, ())),), scope or Scope())
+    events = (EventPlan(format, None, lay_out(format, ())),)
+    return ModulePlan(events, scope or Scope(), payer=payer)
 
 
 def test_a_source_is_read_before_it_starts_and_stopped_before_it_is_closed(
@@ -258,3 +260,45 @@ def test_what_is_in_use_can_be_had_while_sixteen_are_closing(hub: Hub, kernel: K
         hub.release(source)
 
     assert hub.acquire(plan(99), OPTIONS) is used
+
+
+def test_what_one_user_closes_holds_up_no_other(hub: Hub, kernel: Kernel) -> None:
+    kernel.may_close = threading.Semaphore(0)
+    for source in [hub.acquire(plan(number, payer=1000), OPTIONS) for number in range(16)]:
+        hub.release(source)
+
+    hub.acquire(plan(99, payer=1001), OPTIONS)
+
+    assert kernel.said[-2:] == ["read 17", "start 17"]
+
+
+def test_one_user_takes_half_of_a_tracepoint_s_places_until_they_are_free_again(
+    hub: Hub, kernel: Kernel
+) -> None:
+    def source_of(user: int, cpu: int) -> Any:
+        return hub.acquire(plan(1, Scope(cpus=(cpu,)), user), OPTIONS)
+
+    held = [source_of(1000, cpu) for cpu in range(32)]
+    with pytest.raises(LimitExceeded, match="and on sys:event_1 you have 32: more would leave"):
+        source_of(1000, 32)
+    for cpu in range(16):
+        source_of(1001, cpu)
+
+    kernel.may_close = threading.Semaphore(0)
+    hub.release(held[0])
+    # The kernel has not let go of it yet.
+    with pytest.raises(LimitExceeded):
+        source_of(1000, 32)
+    kernel.may_close.release()
+    hub.close()
+    hub.release(held[1])
+    kernel.may_close.release()
+    hub.close()
+
+
+def test_who_follows_children_takes_places_for_that(hub: Hub) -> None:
+    for number in range(32):
+        hub.acquire(plan(number, Scope(pids=(number,)), 1000), OPTIONS)
+    with pytest.raises(LimitExceeded, match="on task:task_newtask you have 32"):
+        hub.acquire(plan(99, Scope(pids=(99,)), 1000), OPTIONS)
+    hub.acquire(plan(99, Scope(pids=(99,)), 1001), OPTIONS)
