@@ -50,7 +50,7 @@ class Mapping(NamedTuple):
     snapshot: bool = False
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class AddressSpace:
     """The memory of a process from `start` on, when it began to run a program or was forked.
 

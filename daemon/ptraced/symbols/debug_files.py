@@ -20,7 +20,7 @@ from ptraced.symbols.table import SymbolTable, read_table
 _SHT_SYMTAB, _SHT_DYNSYM = 2, 11
 _DEBUG = "/usr/lib/debug"
 _LINK_MAX = 4096
-_SUMMED_MAX = 512 << 20
+_SUMMED_MAX = 256 << 20
 _SUMMED_AT_ONCE = 4 << 20
 _PACKED_MAX = 16 << 20
 _UNPACKED_MAX = 64 << 20

@@ -15,7 +15,11 @@ from ptraced.symbols import proc
 from ptraced.symbols.elf import ElfError, FileData, open_regular
 
 _BYTES_MAX = 64 << 20
-_FUNCTIONS_MAX = 1_000_000
+# A map is read in pieces: its lines take many times the room of its bytes, and no line is longer.
+_PIECE_BYTES = 1 << 20
+_FUNCTIONS_MAX = 250_000
+# What a function takes besides the bytes of its line.
+_FUNCTION_BYTES = 300
 _NAME_MAX = 1024
 # Between looks at a map that lacks a function: seconds, and times what the last look took.
 _PAUSE = 0.1
@@ -61,6 +65,11 @@ class JitMap:
         self.path = ""
         self.missing = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, at most."""
+        return self._read_up_to + _FUNCTION_BYTES * len(self._functions)
+
     def find(self, address: int) -> tuple[str, int] | None:
         """Name and start of the function that was compiled last among those at an address."""
         found = self._find(address)
@@ -99,16 +108,22 @@ class JitMap:
                 # Begun anew.
                 self._read_up_to = 0
                 self._functions.clear()
-            if size > self._read_up_to:
-                self._add(file.read(self._read_up_to, size - self._read_up_to))
+            grown = size > self._read_up_to
+            while size > self._read_up_to and len(self._functions) < _FUNCTIONS_MAX:
+                piece = file.read(self._read_up_to, min(_PIECE_BYTES, size - self._read_up_to))
+                # The last line may not be complete yet.
+                whole = piece[: piece.rfind(b"\n") + 1]
+                if not whole:
+                    break
+                self._read_up_to += len(whole)
+                self._add(whole)
+            if grown:
+                self._starts = sorted(self._functions)
         finally:
             file.close()
 
-    def _add(self, text: bytes) -> None:
-        # The last line may not be complete yet.
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read_up_to += len(whole)
-        for line in whole.split(b"\n"):
+    def _add(self, lines: bytes) -> None:
+        for line in lines.split(b"\n"):
             if len(self._functions) >= _FUNCTIONS_MAX:
                 break
             try:
@@ -120,4 +135,3 @@ class JitMap:
                 self._entries += 1
                 decoded = name[:_NAME_MAX].decode(errors="replace")
                 self._functions[start] = (start + size, self._entries, decoded)
-        self._starts = sorted(self._functions)

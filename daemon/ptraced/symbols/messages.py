@@ -28,6 +28,8 @@ class Kind(enum.IntEnum):
     WITHOUT_MAP = 3
     # A line for the daemon's log.
     COMPLAINT = 4
+    # As RESOLVED, with addresses only, for now.
+    GIVEN_UP = 5
 
 
 def packed(kind: Kind, *parts: bytes) -> bytes:

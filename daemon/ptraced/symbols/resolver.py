@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from weakref import WeakSet
 
 from ptraced.symbols import jit, proc
 from ptraced.symbols.address_space import AddressSpace, Mapping
@@ -24,6 +25,8 @@ _START_ERROR = 20_000_000
 # Time in which an interpreter must have begun its map, ns.
 _PYTHON_PATIENCE = 500_000_000
 _KERNEL_FRAMES_MAX = 100_000
+# Bytes of the maps that all processes keep of functions they compile.
+_JIT_MAPS_BYTES_MAX = 384 << 20
 _PYTHON = re.compile(r"(?:lib)?python3\.\d+[a-z]*(?:\.so[.\d]*)?")
 # Memory that is no file's, where functions are that were compiled at run time; so does perf
 # tell it (is_anon_memory(), is_no_dso_memory()).
@@ -49,6 +52,13 @@ class Resolver:
         self._demangler = Demangler()
         self._on_python = on_python_without_map
         self._kernel_frames: dict[int, bytes] = {}
+        self._with_maps: WeakSet[AddressSpace] = WeakSet()
+
+    def forget(self) -> None:
+        """Let go of all that was found: what processes still have can be found again."""
+        self.history = History()
+        self._images = Images()
+        self._kernel_frames.clear()
 
     def stack(
         self, stack_id: int, tgid: int, at: int, kernel: Iterable[int], user: Iterable[int]
@@ -126,15 +136,29 @@ class Resolver:
 
     def _compiled_frame(self, space: AddressSpace, address: int, caller: int) -> bytes:
         functions = self._jit_map(space)
+        size = functions.size
         found = functions.find(address - caller)
+        if functions.size > size:
+            self._bound_maps()
         if found is None:
             return encoded_frame(address, False, "", 0, "")
         name, start = found
         return encoded_frame(address, False, name, address - start, functions.path)
 
+    def _bound_maps(self) -> None:
+        """Where the maps of all processes take too much, the largest ones go."""
+        sizes = {space: space.jit.size for space in self._with_maps if space.jit is not None}
+        over = sum(sizes.values()) - _JIT_MAPS_BYTES_MAX
+        for space in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            if over <= 0:
+                break
+            over -= sizes[space]
+            space.jit = None
+
     def _jit_map(self, space: AddressSpace) -> JitMap:
         if space.jit is None:
             space.jit = JitMap(partial(jit.open_map, space.pid))
+            self._with_maps.add(space)
         return space.jit
 
     def _check_python(self, space: AddressSpace, at: int) -> None:

@@ -240,10 +240,13 @@ class Symbolizer:
             self._ended(process)
             return
         resolved: Resolved = []
+        given_up: set[int] = set()
         for kind, body in splitter.feed(piece):
-            if kind == Kind.RESOLVED:
+            if kind in (Kind.RESOLVED, Kind.GIVEN_UP):
                 (stack_id,) = NUMBER.unpack_from(body)
                 resolved.append((stack_id, bytes(body[NUMBER.size :])))
+                if kind == Kind.GIVEN_UP:
+                    given_up.add(stack_id)
             elif kind == Kind.WITHOUT_MAP:
                 (pid,) = NUMBER.unpack_from(body)
                 self._call(self._on_python, pid, os.fsdecode(bytes(body[NUMBER.size :])))
@@ -252,8 +255,12 @@ class Symbolizer:
         with self._changed:
             self._last_answer = monotonic()
             resolved = [one for one in resolved if self._pending.pop(one[0], None) is not None]
-        if resolved:
-            self._call(self._on_resolved, resolved)
+        known = [one for one in resolved if one[0] not in given_up]
+        unknown = [one for one in resolved if one[0] in given_up]
+        if known:
+            self._call(self._on_resolved, known)
+        if unknown:
+            self._call(self._on_given_up, unknown)
 
     def _deliver_given_up(self) -> None:
         with self._changed:

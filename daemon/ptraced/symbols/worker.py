@@ -11,6 +11,7 @@ import resource
 import signal
 import threading
 from operator import attrgetter
+from time import thread_time
 
 from ptraced import sandbox
 from ptraced.privileges import Capability, keep_capabilities
@@ -18,6 +19,7 @@ from ptraced.symbols.frames import unresolved_stack
 from ptraced.symbols.kernel import KernelSymbols, kernel_symbols
 from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, packed
 from ptraced.symbols.resolver import Resolver
+from ptraced.symbols.shares import Shares
 from ptraced.task_records import Lost, TaskRecord, task_records
 
 # Bytes of address space, a multiple of what all caches together take.
@@ -36,6 +38,7 @@ class Worker:
         self._resolver = Resolver(kernel, self._note_python)
         self._records: list[TaskRecord] = []
         self._complaints = 0
+        self._shares = Shares()
 
     def take(self, kind: int, body: memoryview) -> None:
         """Deal with a message of the daemon."""
@@ -61,13 +64,22 @@ class Worker:
         stack_id, tgid, time, kernel_bytes = STACK_HEAD.unpack_from(body)
         addresses = body[STACK_HEAD.size :]
         kernel, user = addresses[:kernel_bytes], addresses[kernel_bytes:]
+        kind = Kind.RESOLVED
+        began = thread_time()
         try:
-            stack = self._resolver.stack(stack_id, tgid, time, kernel.cast("Q"), user.cast("Q"))
+            if self._shares.may(tgid):
+                stack = self._resolver.stack(stack_id, tgid, time, kernel.cast("Q"), user.cast("Q"))
+            else:
+                kind = Kind.GIVEN_UP
+                stack = unresolved_stack(stack_id, bytes(kernel), bytes(user))
         except Exception as error:
             # A bug of ours or out of memory; the next stack may well do.
+            if isinstance(error, MemoryError):
+                self._resolver.forget()
             self._complain(f"a stack of process {tgid} cannot be resolved: {error!r}")
             stack = unresolved_stack(stack_id, bytes(kernel), bytes(user))
-        self.answers.append(packed(Kind.RESOLVED, NUMBER.pack(stack_id), stack))
+        self._shares.charge(tgid, thread_time() - began)
+        self.answers.append(packed(kind, NUMBER.pack(stack_id), stack))
 
     def _note_python(self, pid: int, path: str) -> None:
         self.answers.append(packed(Kind.WITHOUT_MAP, NUMBER.pack(pid), os.fsencode(path)))
