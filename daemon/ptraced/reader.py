@@ -119,6 +119,10 @@ class Reader:
         self._budget.allow(uid, quota.cpu_percent)
         self._stacks.rates.allow(uid, quota.stacks_per_second)
 
+    def check_budget(self, uid: int) -> None:
+        """Raise LimitExceeded where a user's sessions have just cost more than they may."""
+        self._budget.check(uid)
+
     def add(self, source: AnySource) -> None:
         """Read a source from now on."""
         with self._lock, contextlib.ExitStack() as undo:
@@ -156,6 +160,7 @@ class Reader:
                     self._report_skipped(feed)
                     self._charge(feed)
                     feed.unsubscribe(session)
+            self._budget.gone(session.caller.uid, session)
 
     def remove(self, source: AnySource) -> None:
         """Read a source no longer; its rings may be closed after this."""

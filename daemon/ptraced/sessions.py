@@ -109,6 +109,7 @@ class Sessions:
             config = self._config
             grant = config.policy.grant(caller)
             check_named(grant)
+            self._reader.check_budget(caller.uid)
             account = self._accounts.open(caller.uid, grant.quota)
             with contextlib.ExitStack() as failed:
                 failed.callback(account.close)

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from ptraced.errors import LimitExceeded
 from ptraced.policy.grant import Quota
 from ptraced.quotas.budget import Budget
 from ptraced.quotas.run_time import RunTime
@@ -63,6 +64,34 @@ def test_of_the_host_s_budget_the_costliest_user_has_to_give() -> None:
     ((session, text),) = made.overdrawn(5 * SECOND)
     assert session == "b"
     assert "the host's budget for all users is 50 %" in text
+
+
+def test_sessions_that_are_over_count_and_who_opens_one_after_the_other_has_to_wait() -> None:
+    time = [0]
+    made: Budget[str] = Budget(lambda: Quota(), 0, clock=lambda: time[0])
+    made.allow(ANN, 10)
+    made.note(ANN, "dear", 1000 * MS)
+    made.gone(ANN, "dear")
+    made.note(ANN, "cheap", 1 * MS)
+    made.check(ANN)
+
+    time[0] = 5 * SECOND
+    # What is over cannot be ended, and the one that is there is within the budget.
+    assert made.overdrawn(5 * SECOND) == []
+    with pytest.raises(LimitExceeded, match="than your budget; come again in 6 s"):
+        made.check(ANN)
+    made.check(BEN)
+    time[0] = 11 * SECOND
+    made.check(ANN)
+
+
+def test_who_has_no_session_any_more_has_to_wait_too() -> None:
+    made = budget()
+    made.note(ANN, "short", 4 * SECOND)
+    made.gone(ANN, "short")
+    assert made.overdrawn(5 * SECOND) == []
+    with pytest.raises(LimitExceeded):
+        made.check(ANN)
 
 
 def memory(*cpus: tuple[int, int, int]) -> mmap.mmap:
