@@ -31,6 +31,8 @@ MESSAGE_BYTES = 1 << 20
 
 # It goes on when nothing was held back for so long, ns.
 _THROTTLE_OVER = 1_000_000_000
+# Starts and stops that wait for a client who does not read; those beyond become one long throttle.
+_THROTTLES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,11 @@ class Session:
             self._throttled_at = time_
 
     def _tell_throttle(self, throttle: pb.Throttle) -> None:
-        self._throttles.append(throttle)
+        if throttle.started and len(self._throttles) >= _THROTTLES_MAX:
+            # Without the last stop.
+            self._throttles.pop()
+        else:
+            self._throttles.append(throttle)
         self.on_throttle(self, throttle)
 
     def finish(self, reason: pb.EndReason, text: str = "") -> None:

@@ -171,6 +171,21 @@ def test_a_throttle_is_told_once_and_is_over_after_a_second_without_one() -> Non
     ]
 
 
+def test_throttles_that_nobody_reads_become_one() -> None:
+    one = session()
+    for second in range(0, 10_000, 10):
+        one.throttle(second * 1_000_000_000 + 1, "too much")
+        one.mark(second * 1_000_000_000 + 3_000_000_000)
+    one.finish(pb.END_REASON_STOPPED)
+
+    (message,) = messages(one)
+
+    told = list(message.throttles)
+    assert len(told) == 64
+    assert [throttle.started for throttle in told] == [True, False] * 32
+    assert told[-1].time == 9_990 * 1_000_000_000 + 1
+
+
 def test_the_first_reason_to_end_stands() -> None:
     one = session()
     one.finish(pb.END_REASON_SHUTDOWN, "bye")
