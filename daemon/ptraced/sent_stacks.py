@@ -20,15 +20,16 @@ class SentStacks:
         self._table = table
         self._addresses = addresses
         self._held = held
-        self._sent: set[int] = set()
+        # With the cycle of each: numbers may come again.
+        self._sent: dict[int, int] = {}
         self._told = 1
         self._named: set[int] = set()
 
     def new(self, stacks: Iterable[Stack]) -> Iterator[Stack]:
         """Yield those of the stacks that have not been sent, and note that they are now."""
         for stack in stacks:
-            if stack.id not in self._sent:
-                self._sent.add(stack.id)
+            if self._sent.get(stack.id) != stack.cycle:
+                self._sent[stack.id] = stack.cycle
                 yield stack
 
     def data(self, stack: Stack) -> bytes:
@@ -52,13 +53,19 @@ class SentStacks:
 
         Rows that wait still refer to stacks `waiting`.
         """
-        if len(self._sent) <= self._held:
+        table = self._table
+        # What is below the last of a cycle may be of the next one.
+        if len(self._sent) <= self._held or table.low_cycle != table.cycle:
             return 0
-        lowest = min([self._table.low_water, *waiting])
+        lowest = min([table.low_water, *waiting])
         if lowest == self._told:
             return 0
         self._told = lowest
-        self._sent = {number for number in self._sent if number >= lowest}
+        self._sent = {
+            number: cycle
+            for number, cycle in self._sent.items()
+            if number >= lowest and cycle == table.cycle
+        }
         return lowest
 
 

@@ -46,6 +46,8 @@ class Stack:
     data: bytes | None = None
     # Whether the table keeps it: others may, longer.
     kept: bool = True
+    # How often all numbers had been given before.
+    cycle: int = 0
 
     @property
     def cost(self) -> int:
@@ -62,7 +64,8 @@ class Stack:
 class StackTable:
     """Numbers stacks. The reader's thread interns, any thread may resolve.
 
-    Numbers grow and are never used again: those below `low_water` are forgotten.
+    Numbers grow, and those below `low_water` are forgotten. Behind the last one they begin anew,
+    in another `cycle`; while stacks of both are kept, `low_water` is of the one before.
     """
 
     def __init__(
@@ -71,7 +74,10 @@ class StackTable:
         kept: int = _KEPT_STACKS,
         kept_bytes: int = _KEPT_BYTES,
         rates: StackRates | None = None,
+        number_max: int = _NUMBER_MAX,
     ) -> None:
+        self._number_max = number_max
+        self.cycle = self.low_cycle = 0
         self.rates = rates or StackRates()
         self._frames = frames
         # Stacks that get no names, since their user has had its share, until the next trim.
@@ -123,11 +129,16 @@ class StackTable:
                 return self._add(key, time, uid, shared=False)
         return self._ids.get(key) or self._add(key, time, uid)
 
-    def number_unnamed(self, key: bytes) -> int:
-        """The number of a stack that gets no names, for others, too, who see it in this round."""
+    def number_unnamed(self, key: bytes, uid: int, time: int) -> int:
+        """The number of a stack that gets no names, for others, too, who see it in this round.
+
+        0 where the user has had too many of these as well.
+        """
         known = self._unnamed.get(key)
         if known is not None:
             return known
+        if not self.rates.take_unnamed(uid, time):
+            return 0
         stack, kernel, user = self._new(key)
         if stack is None:
             return 0
@@ -147,7 +158,7 @@ class StackTable:
         while len(self._stacks) > self._kept or self._bytes > self._kept_bytes:
             number = next(iter(self._stacks))
             stack = self._stacks.pop(number)
-            self.low_water = number + 1
+            self.low_water, self.low_cycle = min(number + 1, self._number_max), stack.cycle
             with self._lock:
                 self._bytes -= stack.cost
                 stack.kept = False
@@ -221,9 +232,11 @@ class StackTable:
         if not kernel and not user:
             return None, b"", b""
         number = next(self._numbers)
-        if number > _NUMBER_MAX:
-            return None, b"", b""
-        stack = self._stacks[number] = Stack(number, key)
+        if number > self._number_max:
+            self.cycle += 1
+            self._numbers = itertools.count(2)
+            number = 1
+        stack = self._stacks[number] = Stack(number, key, cycle=self.cycle)
         # Where frame pointers end, as the ABI has it, the kernel goes one too far.
         while own.endswith(_NO_ADDRESS):
             own = own.removesuffix(_NO_ADDRESS)
@@ -263,7 +276,7 @@ class StacksOf:
         self._told = True
         return [
             "stacks have addresses without names where there are more new ones per second than "
-            "the policy has names found for"
+            "the policy has names found for, and are left out beyond 10000"
         ]
 
     def number(self, key: bytes, time: int) -> int:
@@ -276,7 +289,7 @@ class StacksOf:
         if self._table.rates.take(self._uid, time):
             return self._table.number(key, time, self._uid)
         self._unnamed += 1
-        return self._table.number_unnamed(key)
+        return self._table.number_unnamed(key, self._uid, time)
 
     def by_number(self, ids: Iterable[int]) -> tuple[Stack, ...]:
         """The stacks of numbers that were given since the table's last trim()."""

@@ -164,6 +164,27 @@ def test_a_client_that_holds_many_is_told_which_to_forget(table: StackTable) -> 
     assert sent.forgotten() == 0
 
 
+def test_numbers_begin_anew_behind_the_last_and_a_stream_carries_what_they_mean_then(
+    frames: PendingFrames,
+) -> None:
+    table = StackTable(frames, kept=2, number_max=5)
+    sent = SentStacks(table, held=0)
+    carried, told = {}, []
+    for value in range(1, 12):
+        number = table.intern(7, b"", addresses(value), 1)
+        (stack,) = table.by_number([number])
+        for new in sent.new([stack]):
+            carried[new.id] = new.key
+        assert carried[number] == stack.key
+        lowest = sent.forgotten()
+        told.append(lowest)
+        for forgotten in [known for known in carried if known < lowest]:
+            del carried[forgotten]
+        assert carried[number] == stack.key
+        table.trim()
+    assert [number for number in told if number] == [2, 3, 2, 3]
+
+
 def test_a_python_without_names_is_told_of_once(table: StackTable) -> None:
     sent = SentStacks(table)
     stacks = ((7, 1), (7, 2), (8, 1))

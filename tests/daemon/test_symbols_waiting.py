@@ -90,6 +90,18 @@ def test_stacks_beyond_the_rate_have_addresses_only_and_nobody_waits_for_them() 
     assert ann.intern(7, word(1), b"", SECOND) == numbers[0]
 
 
+def test_stacks_far_beyond_the_rate_take_no_numbers() -> None:
+    rates = StackRates()
+    rates.allow(ANN, 2)
+    table = StackTable(PendingFrames(), rates=rates)
+    ann, ben = StacksOf(table, ANN), StacksOf(table, BEN)
+    for _ in range(3):
+        numbers = [ann.intern(7, word(number), b"", SECOND) for number in range(1, 30_000)]
+        assert not any(numbers[10_002:])
+        table.trim()
+    assert ben.intern(7, word(1 << 40), b"", SECOND) == 10_003
+
+
 def test_all_users_together_have_a_rate_of_stacks() -> None:
     rates = StackRates(lambda: Quota(stacks_per_second=1))
     assert [rates.take(uid, SECOND) for uid in (ANN, BEN)] == [True, False]

@@ -153,5 +153,5 @@ def test_stacks_beyond_the_rate_have_no_names_and_rows_come_all_the_same(
     assert {frame.symbol for stack in total.stacks for frame in stack.frames} == {""}
     assert total.warnings == [
         "stacks have addresses without names where there are more new ones per second than the "
-        "policy has names found for"
+        "policy has names found for, and are left out beyond 10000"
     ]

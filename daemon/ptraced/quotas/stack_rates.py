@@ -11,6 +11,8 @@ from ptraced.quotas.bucket import Bucket
 _ALL = -1
 # Users whose buckets are kept; all are forgotten beyond, who owe at most a second's worth.
 _KEPT = 4096
+# Of new stacks without names: they take room and numbers, too.
+_UNNAMED_PER_SECOND = 10_000
 
 
 class StackRates:
@@ -20,6 +22,7 @@ class StackRates:
         self._total = total
         self._limits: dict[int, int | None] = {}
         self._buckets: dict[int, Bucket] = {}
+        self._unnamed: dict[int, Bucket] = {}
 
     def allow(self, uid: int, limit: int | None) -> None:
         """Set what a user may have from now on. Any thread may call it."""
@@ -39,4 +42,15 @@ class StackRates:
             return False
         for bucket in buckets:
             bucket.take(1)
+        return True
+
+    def take_unnamed(self, uid: int, time: int) -> bool:
+        """Whether a new stack that is given no names is kept at all."""
+        if len(self._unnamed) > _KEPT:
+            self._unnamed.clear()
+        bucket = self._unnamed.setdefault(uid, Bucket(_UNNAMED_PER_SECOND, time))
+        bucket.refill(_UNNAMED_PER_SECOND, max(time, bucket.at))
+        if bucket.tokens < 1:
+            return False
+        bucket.take(1)
         return True
