@@ -191,6 +191,9 @@ class Service:
             yield pb.TraceResponse(started=started).SerializeToString()
             yield from session.messages()
         finally:
+            # The call refers to the session: together they would stay until Python looks for
+            # circles, and so would the call's stream and its connection.
+            session.cut = None
             self._sessions.close(session)
 
     def _denied(self, request: Message, context: CallContext, error: TraceError) -> None:

@@ -85,8 +85,8 @@ class Session:
         self.start = time.monotonic_ns()
         # What BPF programs took for it on all CPUs, ns; the reader adds to it.
         self.run_time = 0
-        # Breaks the call off, whether its client reads or not.
-        self.cut: Callable[[], object] = self.cancel
+        # Breaks the call off, whether its client reads or not; there while there is a call.
+        self.cut: Callable[[], object] | None = None
         # Called with every Throttle, under the lock.
         self.on_throttle: Callable[[Session, pb.Throttle], None] = lambda *_: None
         self._decoder = SampleDecoder(schemas) if request.self_describing else None

@@ -220,7 +220,7 @@ class Sessions:
         )
         by = caller.user or f"uid {caller.uid}"
         self._finish(session, pb.END_REASON_KILLED, f"killed by {by}", at_once=True)
-        timer = threading.Timer(_KILL_PATIENCE, session.cut)
+        timer = threading.Timer(_KILL_PATIENCE, session.cut or session.cancel)
         timer.daemon = True
         timer.start()
 
