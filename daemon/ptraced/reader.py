@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ptrace_proto import ptrace_pb2 as pb
+from ptraced.log_flood import may_log
 from ptraced.loss_counts import LostEvents
 from ptraced.perf_event import Ring
 from ptraced.policy.grant import Quota
@@ -223,7 +224,8 @@ class Reader:
                     self.on_overdrawn(session, text)
             except Exception:
                 # A bug of ours must not stop everybody's stream.
-                _log.exception("a drain round failed")
+                if may_log("a drain round failed"):
+                    _log.exception("a drain round failed")
             while self._asked:
                 self._asked.popleft().set()
 
@@ -259,7 +261,8 @@ class Reader:
             try:
                 self._drain(feed)
             except Exception:
-                _log.exception("a source cannot be read")
+                if may_log("a source cannot be read"):
+                    _log.exception("a source cannot be read")
             for session in feed.sessions:
                 left[session] -= 1
                 if not left[session]:

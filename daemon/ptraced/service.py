@@ -21,6 +21,7 @@ from ptraced.diagnostics import bounded
 from ptraced.errors import LimitExceeded, NotFound, PermissionRefused, TraceError, Unavailable
 from ptraced.filter import FILTER_BYTES_MAX
 from ptraced.identity import Caller
+from ptraced.log_flood import may_log
 from ptraced.planner import describe
 from ptraced.policy.messages import grant_message
 from ptraced.sampling.selector import names as sampled_names
@@ -246,14 +247,15 @@ def _abort(context: CallContext, error: TraceError) -> NoReturn:
         (code for kind, code in _STATUS.items() if isinstance(error, kind)),
         grpc.StatusCode.INVALID_ARGUMENT,
     )
-    if error.__cause__ is not None:
+    if error.__cause__ is not None and may_log("refused"):
         _log.warning("refused: %s", error, exc_info=error.__cause__)
     context.abort(code, bounded(str(error)))
 
 
 def _abort_at_fault(context: CallContext, error: Exception) -> NoReturn:
     """End a call that met a bug of ours, or something of the host that we did not think of."""
-    _log.error("a call failed", exc_info=error)
+    if may_log("a call failed"):
+        _log.error("a call failed", exc_info=error)
     what = f"{type(error).__name__}: {error}"
     context.abort(grpc.StatusCode.INTERNAL, bounded(f"error: a fault in ptraced: {what}"))
 

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from ptraced.log_flood import may_log
 from ptraced.perf_event import Ring, task_attr
 from ptraced.scope import online_cpus
 from ptraced.task_records import LOST_RECORD, Comm, Exit, Fork, Lost, task_records
@@ -102,7 +103,8 @@ class Tasks:
                     self._on_new_program(record.pid, record.time)
                 case Lost():
                     self._on_gap()
-                    _log.warning("%s records of tasks were lost", record.count)
+                    if may_log("lost records of tasks"):
+                        _log.warning("%s records of tasks were lost", record.count)
 
     def _remember(self, tid: int, name: bytes) -> None:
         self._names[tid] = name

@@ -95,3 +95,25 @@ def test_a_million_globs_are_refused_before_they_are_tried(daemon: Daemon) -> No
     command = as_user([sys.executable, "-c", ask, str(daemon.socket)])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "error: 300000 globs, at most 64" in done.stderr
+
+
+def test_who_makes_the_daemon_log_without_end_does_not_fill_the_log(daemon: Daemon) -> None:
+    ask = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from ptrace_client.errors import ClientError\n"
+        "from ptrace_client.host import connect\n"
+        "from ptrace_proto import ptrace_pb2 as pb\n"
+        # More than this daemon may lock.
+        "request = pb.TraceRequest(selectors=['sched:sched_wakeup'], buffer_pages=16384)\n"
+        "with connect(socket=Path(sys.argv[1])) as host:\n"
+        "    for _ in range(40):\n"
+        "        try:\n"
+        "            host.open(request)\n"
+        "        except ClientError as error:\n"
+        "            print(error)\n"
+    )
+    command = as_user([sys.executable, "-c", ask, str(daemon.socket)])
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("error: the kernel does not permit it") == 40
+    assert daemon.log.read_text().count("refused: error: the kernel does not permit it") == 20
