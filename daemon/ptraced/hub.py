@@ -189,7 +189,7 @@ class Hub:
         if isinstance(plan, SamplingPlan):
             return self._load_samples(plan, options, compile_)
         compiled = joined(compile_(text) for text in module_texts(plan, self._tracefs))
-        stacks = StacksOf(self._stacks, plan.payer)
+        stacks = StacksOf(self._stacks, plan.payer, plan.scope.owner)
         return Source(plan, compiled, options, self._tracefs, stacks)
 
     def _load_samples(
@@ -197,7 +197,7 @@ class Hub:
     ) -> SamplingSource:
         text = sample_text(plan, self._tracefs)
         compiled = compile_(text) if text is not None else None
-        stacks = StacksOf(self._stacks, plan.payer)
+        stacks = StacksOf(self._stacks, plan.payer, plan.scope.owner)
         return SamplingSource(plan, compiled, options, self._tracefs, stacks, self._comm_of)
 
 

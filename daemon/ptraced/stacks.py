@@ -27,13 +27,22 @@ _NO_ADDRESS = bytes(8)
 # What stands before the addresses of a stack: process (0 without a user part), then bytes of
 # the kernel's part and of the user's.
 HEAD = struct.Struct("<IHH")
+# What stands behind them where the stack is of tasks of one user alone: its uid.
+_OWNER = struct.Struct("<I")
 
 
 class Frames(Protocol):
     """Finds the frames of stacks, see symbols/symbolizer.py."""
 
     def stack(
-        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int
+        self,
+        stack_id: int,
+        tgid: int,
+        time: int,
+        kernel: bytes,
+        user: bytes,
+        uid: int,
+        owner: int | None,
     ) -> None: ...
 
 
@@ -118,7 +127,7 @@ class StackTable:
         return self._ids.get(key, 0)
 
     def number(self, key: bytes, time: int, uid: int = 0) -> int:
-        """The number of a stack that is given as HEAD and addresses, for a user.
+        """The number of a stack that is given as HEAD, addresses and maybe its owner, for a user.
 
         `time` (CLOCK_MONOTONIC, ns) is when it was taken. 0 for an empty one.
         """
@@ -221,7 +230,7 @@ class StackTable:
         with self._lock:
             self._pending[stack.id] = stack
             self._bytes += stack.cost
-        self._frames.stack(stack.id, tgid, time, kernel, user, uid)
+        self._frames.stack(stack.id, tgid, time, kernel, user, uid, _owner(key))
         return stack.id
 
     def _new(self, key: bytes) -> tuple[Stack | None, bytes, bytes]:
@@ -255,12 +264,15 @@ class StackTable:
 class StacksOf:
     """A table as the sources of one user see it, whose new stacks are named up to a rate.
 
-    With None the user has no limit, and shares sources with others.
+    With None the user has no limit, and shares sources with others. Where tasks of one `owner`
+    alone are traced, stacks are not shared with who sees others' tasks, too: what that one is
+    told may be of the program that came to have the process's number since.
     """
 
-    def __init__(self, table: StackTable, uid: int | None) -> None:
+    def __init__(self, table: StackTable, uid: int | None, owner: int | None = None) -> None:
         self._table = table
         self._uid = uid
+        self._suffix = b"" if owner is None else _OWNER.pack(owner)
         # Stacks that got no names for the rate.
         self._unnamed = 0
         self._told = False
@@ -281,6 +293,7 @@ class StacksOf:
 
     def number(self, key: bytes, time: int) -> int:
         """The number of a stack that is given as HEAD and addresses."""
+        key += self._suffix
         if self._uid is None:
             return self._table.number(key, time)
         known = self._table.known(key, time)
@@ -298,3 +311,9 @@ class StacksOf:
 
 def _key(tgid: int, kernel: bytes, user: bytes) -> bytes:
     return HEAD.pack(tgid if user else 0, len(kernel), len(user)) + kernel + user
+
+
+def _owner(key: bytes) -> int | None:
+    _, kernel, user = HEAD.unpack_from(key)
+    end = HEAD.size + kernel + user
+    return _OWNER.unpack_from(key, end)[0] if len(key) > end else None

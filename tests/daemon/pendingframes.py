@@ -11,11 +11,20 @@ class PendingFrames:
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int, int, bytes, bytes]] = []
+        self.owners: list[int | None] = []
 
     def stack(
-        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int
+        self,
+        stack_id: int,
+        tgid: int,
+        time: int,
+        kernel: bytes,
+        user: bytes,
+        uid: int,
+        owner: int | None,
     ) -> None:
         self.asked.append((stack_id, tgid, time, kernel, user))
+        self.owners.append(owner)
 
     def answer(self, table: StackTable, *numbers: int) -> None:
         """Find the frames of these stacks: one frame each, called like its number."""

@@ -9,7 +9,7 @@ from pendingframes import PendingFrames, message
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.sent_stacks import SentStacks
-from ptraced.stacks import StackTable
+from ptraced.stacks import StacksOf, StackTable
 
 
 def addresses(*values: int) -> bytes:
@@ -44,6 +44,17 @@ def test_user_stacks_belong_to_a_process_and_kernel_stacks_to_none(
     assert table.intern(7, b"", USER, 1) != table.intern(8, b"", USER, 1)
     assert table.intern(7, KERNEL, b"", 1) == table.intern(8, KERNEL, b"", 1)
     assert frames.asked[-1][1] == 0
+
+
+def test_who_sees_own_tasks_only_shares_no_stacks_with_who_sees_all(
+    table: StackTable, frames: PendingFrames
+) -> None:
+    all_, anns, bens = (StacksOf(table, None, owner) for owner in (None, 1000, 1001))
+    numbers = [view.intern(7, KERNEL, USER, 1) for view in (all_, anns, bens, all_, anns)]
+
+    assert numbers == [1, 2, 3, 1, 2]
+    assert frames.owners == [None, 1000, 1001]
+    assert frames.asked == [(number, 7, 1, KERNEL, USER) for number in (1, 2, 3)]
 
 
 def test_the_parts_of_a_stack_are_told_apart(table: StackTable) -> None:

@@ -136,6 +136,51 @@ def test_a_program_is_found_by_its_build_id_when_its_process_is_gone(
     assert frames(resolver.stack(1, other, 150, [], [base + main])) == [("", 0, str(program))]
 
 
+def test_a_process_that_is_anothers_by_now_is_not_told_of(
+    program: Path, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It has begun to run a set-uid program, or its number went to another; the record of it is
+    # still on its way. Its addresses are what the user had put on its stack.
+    ann, root = 64101, 0
+    owner = ann
+    monkeypatch.setattr(proc, "shown_to", lambda pid: owner)
+    monkeypatch.setattr("ptraced.symbols.resolver._LOOK_AGAIN", 0.0)
+
+    def told(whose: int | None) -> str:
+        return frames(resolver.stack(1, pid, now(), [], [main], whose))[0][0]
+
+    with running(program) as (pid, main, _, _):
+        owner = root
+        assert told(ann) == ""
+        # Nor because another looked, who may.
+        assert told(None) == "main"
+        assert told(ann) == ""
+    with running(program) as (pid, main, _, _):
+        owner = ann
+        assert told(ann) == "main"
+        owner = root
+        resolver.stack(1, pid, now(), [], [0x1234], ann)
+        assert told(ann) == ""
+
+
+def test_a_map_of_compiled_functions_that_is_anothers_by_now_is_not_told_of(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(f"/tmp/perf-{os.getpid()}.map")
+    place.write_text("700000000010 20 secret\n")
+    monkeypatch.setattr(proc, "shown_to", lambda pid: 0)
+    pid, start = os.getpid(), now()
+    try:
+        resolver.history.apply(Comm(pid, pid, b"any", True, start))
+        mapping = Mmap2(pid, pid, 0x700000000000, 0x1000, 0, "//anon", None, None, start + 1)
+        resolver.history.apply(mapping)
+        for owner, name in ((64101, ""), (None, "secret"), (64101, ""), (0, "secret")):
+            stack = resolver.stack(1, pid, now(), [], [0x700000000018], owner)
+            assert frames(stack)[0][0] == name
+    finally:
+        place.unlink()
+
+
 def renamed(program: Path, copy: Path, *options: str) -> Path:
     """A copy of a program with the same build id, whose main() is called otherwise."""
     subprocess.run(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptraced.symbols import jit, proc, resolver, shares, worker
-from ptraced.symbols.messages import STACK_HEAD, Kind, Splitter
+from ptraced.symbols.messages import ANYBODY, STACK_HEAD, Kind, Splitter
 from ptraced.symbols.shares import Shares
 from ptraced.task_records import Mmap2
 from symbolprograms import NoKernel, frames
@@ -59,7 +59,7 @@ def test_those_who_are_gone_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(finder: worker.Worker, pid: int) -> tuple[int, list[tuple[str, int, str]]]:
     """The kind of the answer to a stack, and its frames."""
-    body = STACK_HEAD.pack(1, pid, 100, 0) + struct.pack("=Q", 0x1234)
+    body = STACK_HEAD.pack(1, pid, 100, 0, ANYBODY) + struct.pack("=Q", 0x1234)
     finder.take(Kind.STACK, memoryview(body))
     ((kind, answer),) = Splitter().feed(finder.answers.pop())
     finder.answers.clear()
@@ -91,7 +91,7 @@ def test_who_uses_up_the_memory_does_not_do_so_for_ever(monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch:
         patch.setattr(finder._resolver, "stack", stack)
-        finder.take(Kind.STACK, memoryview(STACK_HEAD.pack(1, 10, 100, 0)))
+        finder.take(Kind.STACK, memoryview(STACK_HEAD.pack(1, 10, 100, 0, ANYBODY)))
     assert finder._resolver.history is not history
 
 
@@ -103,6 +103,7 @@ def test_maps_of_all_processes_are_bounded_and_the_largest_go(
         return path, jit.open_regular(path)
 
     monkeypatch.setattr(jit, "open_map", opened)
+    monkeypatch.setattr(proc, "shown_to", lambda pid: 0)
     monkeypatch.setattr(resolver, "_JIT_MAPS_BYTES_MAX", 1000 * jit._FUNCTION_BYTES)
     finder = resolver.Resolver(NoKernel())
     pids = [2**22 + number for number in range(1, 4)]

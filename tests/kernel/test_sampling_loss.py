@@ -56,7 +56,14 @@ class NoFrames:
     """In place of the symbolizer; there are no stacks."""
 
     def stack(
-        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int
+        self,
+        stack_id: int,
+        tgid: int,
+        time: int,
+        kernel: bytes,
+        user: bytes,
+        uid: int,
+        owner: int | None,
     ) -> None:
         raise AssertionError
 

@@ -71,6 +71,9 @@ class AddressSpace:
     losses: int = 0
     # When it was last tried to compare it with /proc, time.monotonic().
     tried_at: float = float("-inf")
+    # Whose the process was whenever it was looked at: it may have begun to run something else, as
+    # a set-uid program, or have ended, and records that tell so may be late.
+    owners: set[int] = field(default_factory=set)
     jit: JitMap | None = None
     # The interpreter that a stack had to do with, when that was first, and whether it has
     # been looked into.
@@ -112,6 +115,15 @@ class AddressSpace:
                 elif mapping.snapshot and (later is None or mapping.time < later.time):
                     later = mapping
         return before or later
+
+    def is_shown_to(self, owner: int | None) -> bool:
+        """Whether nothing is known of it that was seen while it was another's; None: no matter."""
+        space: AddressSpace | None = self
+        while space is not None and owner is not None:
+            if not space.owners <= {owner}:
+                return False
+            space = space.parent
+        return True
 
     def remember(self, key: int, frame: bytes) -> None:
         """Keep a frame for stacks that are not older than the last change."""

@@ -10,8 +10,11 @@ from ptraced.symbols.frames import unresolved_stack
 
 _HEADER = struct.Struct("=IB")
 # Before the addresses of a stack: its id, the process, the time in ns, bytes that are the
-# kernel's; before a resolved one: its id; before a path: the process.
-STACK_HEAD = struct.Struct("=IIQI")
+# kernel's, whose the process has to be (ANYBODY: no matter); before a resolved one: its id; before
+# a path: the process.
+STACK_HEAD = struct.Struct("=IIQII")
+# No uid: (uid_t) -1.
+ANYBODY = 0xFFFF_FFFF
 NUMBER = struct.Struct("=I")
 
 
@@ -61,6 +64,6 @@ class Splitter:
 def addresses_only(message: bytes) -> tuple[int, bytes]:
     """The id of the stack that a message asks about, and the pb.Stack if nobody resolves it."""
     body = message[_HEADER.size :]
-    stack_id, _, _, kernel_bytes = STACK_HEAD.unpack_from(body)
+    stack_id, _, _, kernel_bytes, _ = STACK_HEAD.unpack_from(body)
     addresses = body[STACK_HEAD.size :]
     return stack_id, unresolved_stack(stack_id, addresses[:kernel_bytes], addresses[kernel_bytes:])

@@ -69,6 +69,11 @@ def memory(pid: int, permissions: bytes = rb"....") -> list[Mapped]:
     return found
 
 
+def shown_to(pid: int) -> int:
+    """The uid of who may look at a process, root's where it is not dumpable (proc(5))."""
+    return os.stat(f"/proc/{pid}/maps").st_uid
+
+
 def started_at(pid: int) -> int:
     """When the process with this number was created, CLOCK_MONOTONIC in ns, to 10 ms.
 

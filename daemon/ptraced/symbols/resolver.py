@@ -12,6 +12,7 @@ from weakref import WeakSet
 from ptraced.symbols import jit, proc
 from ptraced.symbols.address_space import AddressSpace, Mapping
 from ptraced.symbols.demangle import Demangler
+from ptraced.symbols.elf import FileData
 from ptraced.symbols.frames import encoded_frame, encoded_stack
 from ptraced.symbols.history import History
 from ptraced.symbols.images import VDSO, Images
@@ -61,11 +62,20 @@ class Resolver:
         self._kernel_frames.clear()
 
     def stack(
-        self, stack_id: int, tgid: int, at: int, kernel: Iterable[int], user: Iterable[int]
+        self,
+        stack_id: int,
+        tgid: int,
+        at: int,
+        kernel: Iterable[int],
+        user: Iterable[int],
+        owner: int | None = None,
     ) -> bytes:
-        """A pb.Stack of addresses, leaf first, as they were in process `tgid` at a time (ns)."""
+        """A pb.Stack of addresses, leaf first, as they were in process `tgid` at a time (ns).
+
+        With an `owner` the process is told of only as long as that user may look at it itself.
+        """
         frames = [self._kernel_frame(address, caller) for address, caller in _with_role(kernel)]
-        frames += self._user_frames(tgid, at, user)
+        frames += self._user_frames(tgid, at, user, owner)
         return encoded_stack(stack_id, frames)
 
     def close(self) -> None:
@@ -87,7 +97,9 @@ class Resolver:
         self._kernel_frames[key] = frame
         return frame
 
-    def _user_frames(self, tgid: int, at: int, user: Iterable[int]) -> list[bytes]:
+    def _user_frames(
+        self, tgid: int, at: int, user: Iterable[int], owner: int | None
+    ) -> list[bytes]:
         addresses = list(_with_role(user))
         if not addresses:
             return []
@@ -100,6 +112,8 @@ class Resolver:
             known.get(address << 1 | caller) or self._user_frame(space, address, caller, at)
             for address, caller in addresses
         ]
+        if not space.is_shown_to(owner):
+            return [encoded_frame(address, False, "", 0, "") for address, _ in addresses]
         if space.python and not space.python_done:
             self._check_python(space, at)
         return frames
@@ -157,7 +171,7 @@ class Resolver:
 
     def _jit_map(self, space: AddressSpace) -> JitMap:
         if space.jit is None:
-            space.jit = JitMap(partial(jit.open_map, space.pid))
+            space.jit = JitMap(partial(_open_map, space))
             self._with_maps.add(space)
         return space.jit
 
@@ -190,7 +204,9 @@ class Resolver:
         space.tried_at = now
         seen_at = time.monotonic_ns()
         try:
+            space.owners.add(proc.shown_to(space.pid))
             memory = proc.executable_memory(space.pid)
+            space.owners.add(proc.shown_to(space.pid))
             # The number may be another process's by now.
             if proc.started_at(space.pid) > at + _START_ERROR:
                 return False
@@ -202,6 +218,19 @@ class Resolver:
             self.history.add_mapping(space, Mapping(*place, file, seen_at, snapshot=True))
         space.complete = True
         return True
+
+
+def _open_map(space: AddressSpace) -> tuple[str, FileData]:
+    """The map of a space's process, and whose that is now."""
+    try:
+        space.owners.add(proc.shown_to(space.pid))
+        found = jit.open_map(space.pid)
+        space.owners.add(proc.shown_to(space.pid))
+    except FileNotFoundError:
+        if not os.path.exists(f"/proc/{space.pid}"):
+            raise ProcessLookupError from None
+        raise
+    return found
 
 
 def _is_complete(space: AddressSpace) -> bool:

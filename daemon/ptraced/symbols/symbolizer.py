@@ -17,7 +17,15 @@ from collections.abc import Callable
 from time import monotonic
 
 from ptraced import log
-from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, addresses_only, packed
+from ptraced.symbols.messages import (
+    ANYBODY,
+    NUMBER,
+    STACK_HEAD,
+    Kind,
+    Splitter,
+    addresses_only,
+    packed,
+)
 from ptraced.symbols.waiting import Waiting
 from ptraced.task_records import LOST_RECORD
 
@@ -98,14 +106,23 @@ class Symbolizer:
             self._begin_sending()
 
     def stack(
-        self, stack_id: int, tgid: int, time: int, kernel: bytes, user: bytes, uid: int = 0
+        self,
+        stack_id: int,
+        tgid: int,
+        time: int,
+        kernel: bytes,
+        user: bytes,
+        uid: int = 0,
+        owner: int | None = None,
     ) -> None:
         """Find the symbols of a stack of process `tgid` at `time` (CLOCK_MONOTONIC, ns).
 
-        Users take turns; this is for `uid`. The addresses are u64 in native order, leaf first;
+        Users take turns; this is for `uid`. With an `owner` nothing is told of what that user
+        could not look at itself. The addresses are u64 in native order, leaf first;
         `stack_id` is not 0, and of no other stack that is still to be answered.
         """
-        head = STACK_HEAD.pack(stack_id, tgid, time, len(kernel))
+        whose = ANYBODY if owner is None else owner
+        head = STACK_HEAD.pack(stack_id, tgid, time, len(kernel), whose)
         message = packed(Kind.STACK, head, kernel, user)
         with self._changed:
             if self._closing:

@@ -17,7 +17,7 @@ from ptraced import sandbox
 from ptraced.privileges import Capability, keep_capabilities
 from ptraced.symbols.frames import unresolved_stack
 from ptraced.symbols.kernel import KernelSymbols, kernel_symbols
-from ptraced.symbols.messages import NUMBER, STACK_HEAD, Kind, Splitter, packed
+from ptraced.symbols.messages import ANYBODY, NUMBER, STACK_HEAD, Kind, Splitter, packed
 from ptraced.symbols.resolver import Resolver
 from ptraced.symbols.shares import Shares
 from ptraced.task_records import Lost, TaskRecord, task_records
@@ -61,14 +61,16 @@ class Worker:
             self._resolver.history.apply(record)
 
     def _resolve(self, body: memoryview) -> None:
-        stack_id, tgid, time, kernel_bytes = STACK_HEAD.unpack_from(body)
+        stack_id, tgid, time, kernel_bytes, whose = STACK_HEAD.unpack_from(body)
         addresses = body[STACK_HEAD.size :]
         kernel, user = addresses[:kernel_bytes], addresses[kernel_bytes:]
         kind = Kind.RESOLVED
         began = thread_time()
         try:
             if self._shares.may(tgid):
-                stack = self._resolver.stack(stack_id, tgid, time, kernel.cast("Q"), user.cast("Q"))
+                parts = kernel.cast("Q"), user.cast("Q")
+                owner = None if whose == ANYBODY else whose
+                stack = self._resolver.stack(stack_id, tgid, time, *parts, owner)
             else:
                 kind = Kind.GIVEN_UP
                 stack = unresolved_stack(stack_id, bytes(kernel), bytes(user))
