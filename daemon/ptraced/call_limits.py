@@ -1,7 +1,8 @@
 """How many calls a user may have under way: each takes a thread, whether it says anything or not.
 
-gRPC waits for a call's request before it asks anybody, and counts all users as one. So every call
-is taken as a stream of requests here, which is handed over at once, with who makes it.
+gRPC waits for a call's request before it asks anybody, counts all users as one, and forgets about
+a response that its client does not take. So every call is taken as two streams here, which are
+handed over at once, with who makes it.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ class CallLimits(grpc.ServerInterceptor):  # type: ignore[misc]
         handler = continuation(handler_call_details)
         if handler is None:
             return None
-        make, behavior = _parts(handler)
+        behavior = _behavior(handler)
         if not handler.request_streaming:
             behavior = _of_one_request(behavior)
         if not handler.response_streaming:
-            bounded = self._answering(behavior)
-        elif handler_call_details.method in self._sessions:
+            behavior = _of_one_response(behavior)
+        if handler_call_details.method in self._sessions:
             bounded = self._starting(behavior)
         else:
             bounded = self._streaming(behavior)
-        return make(
+        return grpc.stream_stream_rpc_method_handler(
             bounded,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
@@ -80,13 +81,6 @@ class CallLimits(grpc.ServerInterceptor):  # type: ignore[misc]
             return f"too many calls of all users together (limit {self._total})"
         return ""
 
-    def _answering(self, behavior: _Behavior) -> _Behavior:
-        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            with self._place(context):
-                return behavior(requests, context)
-
-        return answer
-
     def _streaming(self, behavior: _Behavior) -> _Behavior:
         def stream(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             with self._place(context):
@@ -106,13 +100,15 @@ class CallLimits(grpc.ServerInterceptor):  # type: ignore[misc]
         return stream
 
 
-def _parts(handler: Any) -> tuple[Callable[..., Any], _Behavior]:
-    """What makes a handler that takes a stream of requests, and what a handler does."""
-    if handler.response_streaming:
-        behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
-        return grpc.stream_stream_rpc_method_handler, behavior
-    behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
-    return grpc.stream_unary_rpc_method_handler, behavior
+def _behavior(handler: Any) -> _Behavior:
+    """What a handler does, of whichever kind it is."""
+    behaviors: tuple[_Behavior | None, ...] = (
+        handler.unary_unary,
+        handler.unary_stream,
+        handler.stream_unary,
+        handler.stream_stream,
+    )
+    return next(behavior for behavior in behaviors if behavior is not None)
 
 
 def _of_one_request(behavior: _Behavior) -> _Behavior:
@@ -123,3 +119,12 @@ def _of_one_request(behavior: _Behavior) -> _Behavior:
         return behavior(request, context)
 
     return call
+
+
+def _of_one_response(behavior: _Behavior) -> _Behavior:
+    """A stream of one response: it goes on when the client has taken that, which may never be."""
+
+    def stream(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        yield behavior(requests, context)
+
+    return stream

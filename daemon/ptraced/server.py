@@ -38,8 +38,8 @@ from ptraced.tracefs import Tracefs
 # Seconds that streams get to carry their end to their clients at shutdown.
 _GRACE = 5.0
 # Calls of one user at once besides its sessions, and of all users but root.
-_CALLS_PER_USER = 64
-_CALLS = 1024
+_CALLS_PER_USER = 32
+_CALLS = 512
 # Of one connection; gRPC holds some KiB for each, whatever becomes of it.
 _STREAMS = 256
 # The reader must not wait long for the interpreter behind threads that send; the

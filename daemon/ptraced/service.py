@@ -24,6 +24,7 @@ from ptraced.identity import Caller
 from ptraced.log_flood import may_log
 from ptraced.planner import describe
 from ptraced.policy.messages import grant_message
+from ptraced.quotas.one_at_a_time import OneAtATime
 from ptraced.sampling.selector import names as sampled_names
 from ptraced.scope import cgroup_root, online_cpus
 from ptraced.sessions import Sessions, realtime_offset
@@ -72,19 +73,22 @@ class Service:
         self._tracefs = tracefs
         self._sessions = sessions
         self._identify = identify
+        self._describing = OneAtATime()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The calls as a handler for grpc.Server.add_generic_rpc_handlers."""
         handlers = {
             "GetServerInfo": _unary(self.get_server_info, pb.GetServerInfoRequest),
             "ListEvents": _unary(self.list_events, pb.ListEventsRequest),
-            "DescribeEvents": _unary(self.describe_events, pb.DescribeEventsRequest, self._denied),
             "ListSessions": _unary(self.list_sessions, pb.ListSessionsRequest),
             "StopSession": _unary(self.stop_session, pb.StopSessionRequest),
             "WhoAmI": _unary(self.who_am_i, pb.WhoAmIRequest),
             "KillSession": _unary(self.kill_session, pb.KillSessionRequest),
         }
-        # Responses of Trace are serialized already.
+        answer = _reporting(self.describe_events, pb.DescribeEventsRequest, self._denied)
+        handlers["DescribeEvents"] = grpc.unary_stream_rpc_method_handler(
+            lambda data, context: self._describe_alone(answer, data, context)
+        )
         handlers["Trace"] = grpc.unary_stream_rpc_method_handler(
             lambda data, context: self.trace(_parsed(pb.TraceRequest, data, context), context)
         )
@@ -147,6 +151,13 @@ class Service:
         grant = self._sessions.grant(self._identify(context.peer()))
         with self._sessions.planning.turn_of(grant.caller.uid):
             return pb.DescribeEventsResponse(schemas=describe(request, self._tracefs, grant))
+
+    def _describe_alone(
+        self, answer: Callable[[bytes, CallContext], bytes], data: bytes, context: CallContext
+    ) -> Iterator[bytes]:
+        """Answer when the last answer of that user has been taken: they have megabytes."""
+        with self._describing.turn_of(self._identify(context.peer()).uid):
+            yield answer(data, context)
 
     def list_sessions(
         self, request: pb.ListSessionsRequest, context: CallContext
@@ -214,21 +225,31 @@ def _unary(
     kind: type[Request],
     denied: Callable[[Message, CallContext, TraceError], None] = lambda *_: None,
 ) -> grpc.RpcMethodHandler:
-    """A call whose TraceErrors become gRPC statuses with the same text."""
+    """A call of one request and one response."""
+    return grpc.unary_unary_rpc_method_handler(_reporting(call, kind, denied))
 
-    def reporting(data: bytes, context: CallContext) -> Message:
+
+def _reporting(
+    call: Callable[[Request, CallContext], Message],
+    kind: type[Request],
+    denied: Callable[[Message, CallContext, TraceError], None],
+) -> Callable[[bytes, CallContext], bytes]:
+    """A call whose TraceErrors become gRPC statuses with the same text.
+
+    Requests and responses are serialized: many of these wait that are several times as large else.
+    """
+
+    def reporting(data: bytes, context: CallContext) -> bytes:
         request = _parsed(kind, data, context)
         try:
-            return call(request, context)
+            return call(request, context).SerializeToString()
         except TraceError as error:
             denied(request, context, error)
             _abort(context, error)
         except Exception as error:
             _abort_at_fault(context, error)
 
-    return grpc.unary_unary_rpc_method_handler(
-        reporting, response_serializer=lambda response: response.SerializeToString()
-    )
+    return reporting
 
 
 def _parsed(kind: type[Request], data: bytes, context: CallContext) -> Request:

@@ -17,7 +17,7 @@ from users import AS_NOBODY, start_daemon
 from unprivileged import NOBODY, as_user
 
 OTHER = 65532
-REFUSED = f"error: too many calls of uid {NOBODY} at once (limit 64)\n"
+REFUSED = f"error: too many calls of uid {NOBODY} at once (limit 32)\n"
 # Holds calls open that say no more than how they are called, until it is told to end.
 HOLD_CALLS = """
 import sys, threading
@@ -37,6 +37,28 @@ for connection in connections:
 print("ready", flush=True)
 sys.stdin.readline()
 """
+# Asks 40 times and takes no answer: with a flow-control window of 0 (RFC 9113, 6.9).
+TAKE_NOTHING = """
+import socket, struct, sys
+def frame(kind, flags, stream, payload):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+fields = b"".join(
+    b"\\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+    for name, value in (
+        (b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"here"),
+        (b":path", b"/ptrace.v1.Tracing/WhoAmI"), (b"content-type", b"application/grpc"),
+        (b"te", b"trailers"),
+    )
+)
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n")
+connection.sendall(frame(4, 0, 0, struct.pack(">HI", 4, 0)))
+for stream in range(1, 81, 2):
+    connection.sendall(frame(1, 4, stream, fields) + frame(0, 1, stream, bytes(5)))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +70,8 @@ def daemon() -> Iterator[Daemon]:
 
 
 @contextmanager
-def calls_held(daemon: Daemon, method: str) -> Iterator[None]:
-    command = as_user([sys.executable, "-c", HOLD_CALLS, str(daemon.socket), method])
+def running(daemon: Daemon, script: str, *arguments: str) -> Iterator[None]:
+    command = as_user([sys.executable, "-c", script, str(daemon.socket), *arguments])
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as attacker:
@@ -75,12 +97,20 @@ def threads(daemon: Daemon) -> int:
 def test_calls_that_never_end_are_few_and_keep_nobody_else_out(daemon: Daemon, method: str) -> None:
     before = threads(daemon)
     status = ("status", "--socket", daemon.socket)
-    with calls_held(daemon, method):
+    with running(daemon, HOLD_CALLS, method):
         wait_until(lambda: ptrace_client(*status, prefix=AS_NOBODY).err == REFUSED, "too many")
         for prefix in ((), as_user([], OTHER)):
             ended = ptrace_client(*status, prefix=prefix)
             assert (ended.status, ended.err) == (0, "")
         assert threads(daemon) < before + 100
+    wait_until(lambda: ptrace_client(*status, prefix=AS_NOBODY).status == 0, "they are over")
+
+
+def test_answers_that_are_not_taken_are_few(daemon: Daemon) -> None:
+    status = ("status", "--socket", daemon.socket)
+    with running(daemon, TAKE_NOTHING):
+        wait_until(lambda: ptrace_client(*status, prefix=AS_NOBODY).err == REFUSED, "too many")
+        assert ptrace_client(*status).status == 0
     wait_until(lambda: ptrace_client(*status, prefix=AS_NOBODY).status == 0, "they are over")
 
 
