@@ -21,8 +21,23 @@
 #define SERVING_SOFTIRQ 0x100
 #define INTERRUPTS 0x7fff0000
 
+// CAP_WAKE_ALARM: systemd gives it to the sessions of users.
+#define HARMLESS_HIGH (1 << (35 - 32))
+
+// Whether a task may do more than its user, as a service may by its unit: what it reads is not
+// for that user. Those in a user namespace have rights over what is that namespace's.
+static __always_inline bool has_more_rights(u64 cred)
+{
+	if (!(u32)OWN_LOAD(u32, cred, @CRED_CAP_PERMITTED@) &&
+	    !((u32)OWN_LOAD(u32, cred, @CRED_CAP_PERMITTED@ + 4) & ~HARMLESS_HIGH))
+		return false;
+	return !(u32)OWN_LOAD(u32, OWN_LOAD(u64, cred, @CRED_USER_NS@), @NS_LEVEL@);
+}
+
 static __always_inline bool has_ids(u64 cred, u32 owner)
 {
+	if (owner && has_more_rights(cred))
+		return false;
 	return (u32)OWN_LOAD(u32, cred, @CRED_UID@) == owner &&
 	       (u32)OWN_LOAD(u32, cred, @CRED_EUID@) == owner &&
 	       (u32)OWN_LOAD(u32, cred, @CRED_SUID@) == owner &&

@@ -17,7 +17,7 @@ HARD_INTERRUPT = 0x10000
 NMI = 0x110000
 _UID_MAP = Path("/proc/self/uid_map")
 _TASK_MEMBERS = ("cred", "real_cred", "mm", "flags")
-_CRED_MEMBERS = ("uid", "euid", "suid", "fsuid")
+_CRED_MEMBERS = ("uid", "euid", "suid", "fsuid", "cap_permitted", "user_ns")
 
 
 def own_holes() -> dict[str, int]:
@@ -39,6 +39,7 @@ def _kernel_holes() -> dict[str, int]:
     return {
         **holes,
         **_preempt_count(),
+        "NS_LEVEL": _member("user_namespace", "level"),
         "MM_FLAGS": _member("mm_struct", "flags"),
         "IS_RT": int(softirq is not None),
         "TASK_SOFTIRQ": softirq or 0,

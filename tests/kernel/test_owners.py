@@ -108,16 +108,25 @@ def test_a_task_with_any_other_id_is_nobodys_own(tracer: Tracer, change: str) ->
         assert (end(), end_other()) == ([], [])
 
 
-def test_the_id_for_files_alone_makes_a_task_nobodys_own(tracer: Tracer) -> None:
-    # GIVEN a task that keeps the right to set it, as those do that serve files to many
-    body = """
+# Has a task of the user's hold the rights of a mask, CAP_* by number.
+RIGHTS = """
+def hold(rights):
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    low, high = rights & 0xFFFFFFFF, rights >> 32
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    assert libc.capset(header, sets) == 0
 libc.prctl(8, 1, 0, 0, 0)
 os.setresuid(U, U, U)
-header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-sets = (ctypes.c_uint32 * 6)(1 << 7, 1 << 7, 0, 0, 0, 0)
-assert libc.capset(header, sets) == 0
+"""
+
+
+def test_the_id_for_files_alone_makes_a_task_nobodys_own(tracer: Tracer) -> None:
+    # GIVEN a task that had the right to set it, as those do that serve files to many
+    body = """
+hold(1 << 7)
 libc.setfsuid(O)
 assert libc.setfsuid(-1) == O
+hold(0)
 dumpable(1)
 calls()
 libc.setfsuid(U)
@@ -125,7 +134,24 @@ dumpable(1)
 calls()
 """
     with tracer.tracing(USER, [GETPPID]) as end:
-        pid = run(body)
+        pid = run(RIGHTS + body)
+        assert pids(end()) == {pid: COUNT}
+
+
+@pytest.mark.parametrize("right", [0, 2, 7, 21, 38, 40])
+def test_a_task_with_more_rights_than_its_user_is_nobodys_own(tracer: Tracer, right: int) -> None:
+    # As a service that its unit gives one: by ptrace's rule its user may not look at it.
+    body = f"hold(1 << {right}); dumpable(1); calls(); hold(0); calls()"
+    with tracer.tracing(USER, [GETPPID]) as end:
+        pid = run(RIGHTS + body)
+        assert pids(end()) == {pid: COUNT}
+
+
+@pytest.mark.parametrize("change", ["hold(1 << 35)", "assert libc.unshare(0x10000000) == 0"])
+def test_rights_over_nobody_else_make_no_difference(tracer: Tracer, change: str) -> None:
+    # CAP_WAKE_ALARM, which the sessions of users have; all rights in a user namespace of its own.
+    with tracer.tracing(USER, [GETPPID]) as end:
+        pid = run(f"{RIGHTS}{change}; dumpable(1); calls()")
         assert pids(end()) == {pid: COUNT}
 
 
