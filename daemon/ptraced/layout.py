@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced.diagnostics import nearest
+from ptraced.diagnostics import nearest, printable
 from ptraced.errors import TraceError
 from ptraced.tracefs import EventFormat, FormatField
 
@@ -160,6 +160,6 @@ def _check_names(format: EventFormat, wanted: Collection[str], columns: dict[str
     for name in wanted:
         if name not in columns:
             raise TraceError(
-                f"error: {format.system}:{format.name} has no field '{name}'"
+                f"error: {format.system}:{format.name} has no field '{printable(name)}'"
                 f"{nearest(name, columns)}"
             )

@@ -127,6 +127,7 @@ def test_no_field_blanks_the_task_that_hit_the_event() -> None:
     [
         ("wrod", "error: sys:mixed has no field 'wrod' (did you mean 'word'?)"),
         ("zzzzzz", "error: sys:mixed has no field 'zzzzzz'"),
+        ("\x1b[31m", "error: sys:mixed has no field '\\x1b[31m'"),
     ],
 )
 def test_an_unknown_field_is_named_with_the_nearest_that_there_is(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced.diagnostics import nearest
+from ptraced.diagnostics import nearest, printable
 from ptraced.errors import TraceError
 from ptraced.layout import NO_BLANKS, Blank, Blanks, Column, RowLayout
 from ptraced.sampling.members import BY_NAME, CALLCHAIN_COLUMN, DYNAMIC, MEMBERS
@@ -94,7 +94,9 @@ def _columns_of(format: EventFormat, wanted: Collection[str], columns: Collectio
         column = name if member is None or member.column is None else member.column
         if column and column not in columns:
             known = [*BY_NAME, *columns]
-            raise TraceError(f"error: {format.name} has no member '{name}'{nearest(name, known)}")
+            raise TraceError(
+                f"error: {format.name} has no member '{printable(name)}'{nearest(name, known)}"
+            )
         names.add(column)
     return names
 
