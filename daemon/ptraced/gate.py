@@ -188,9 +188,14 @@ class Gate:
         except OSError:
             self._dismiss(guest)
 
-    def unidentified(self) -> int:
-        """How many guests have not said yet who they are."""
-        return sum(guest.who is None and not guest.refusal for guest in self._guests.values())
+    def unidentified(self) -> list[Guest]:
+        """The guests who have not said yet who they are."""
+        return [g for g in self._guests.values() if g.who is None and not g.refusal]
+
+    def dismiss(self, guest: Guest, reason: str) -> None:
+        """Close the connection of a guest, and tell the daemon why."""
+        self._tell_refused(guest, reason)
+        self._dismiss(guest)
 
     def visits(self) -> list[Visit]:
         """All connections that were let in."""

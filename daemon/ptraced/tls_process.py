@@ -63,9 +63,8 @@ class TlsGate(Gate):
         most = self._settings.limits.per_user
         if self._addresses[host] >= most:
             reason = f"too many connections from {host} (limit {most})"
-        elif self.unidentified() >= _HANDSHAKES:
-            reason = f"too many TLS handshakes at once (limit {_HANDSHAKES})"
         else:
+            self._make_room()
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 stream = TlsStream(connection, self._context)
@@ -77,6 +76,20 @@ class TlsGate(Gate):
         self.refused(None, reason, shown)
         connection.close()
         return None
+
+    def _make_room(self) -> None:
+        """Show out the oldest of the address with the most handshakes, where they are too many.
+
+        Whoever has a certificate is done within milliseconds, and is not kept out by who is not.
+        """
+        guests = self.unidentified()
+        if len(guests) < _HANDSHAKES:
+            return
+        hosts = Counter(_host(guest) for guest in guests)
+        self.dismiss(
+            max(guests, key=lambda guest: (hosts[_host(guest)], -guest.deadline)),
+            f"too many TLS handshakes at once (limit {_HANDSHAKES})",
+        )
 
     def identify(self, guest: Guest) -> str:
         assert isinstance(guest.stream, TlsStream)
@@ -165,6 +178,10 @@ class TlsGate(Gate):
         for visit in self.visits():
             if other_ca or _stream(visit).serial in revoked:
                 self.end_visit(visit, "the certificate has been revoked, or its CA exchanged")
+
+
+def _host(guest: Guest) -> str:
+    return guest.address.rpartition(":")[0]
 
 
 def _common_name(certificate: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -209,6 +210,23 @@ def test_one_who_connects_and_says_nothing_is_shown_out(
     with socket.create_connection(("127.0.0.1", service.front.port), TIMEOUT) as plain:
         assert plain.recv(1) == b""
     assert next_event(service, "refused")["reason"] == "no HTTP/2 within 0.2 s"
+
+
+def test_handshakes_that_stand_still_keep_nobody_out(
+    service: TlsService, authority: Authority
+) -> None:
+    context = context_for(authority, user(authority, "alice"))
+    with contextlib.ExitStack() as held:
+        for number in range(150):
+            source = (f"127.0.0.{2 + number % 3}", 0)
+            silent = socket.create_connection(
+                ("127.0.0.1", service.front.port), TIMEOUT, source_address=source
+            )
+            held.enter_context(silent)
+        assert greet(service, context)
+    reason = "too many TLS handshakes at once (limit 128)"
+    while next_event(service, "refused")["reason"] != reason:
+        pass
 
 
 def test_an_address_has_its_share_of_connections(
