@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
@@ -27,6 +28,8 @@ from ptraced.stacks import StackTable
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
 MESSAGE_BYTES = 1 << 20
+# Of samples: a user's sessions take turns at making them.
+_SAMPLES_BYTES = 1 << 18
 
 
 # It goes on when nothing was held back for so long, ns.
@@ -89,6 +92,8 @@ class Session:
         self.cut: Callable[[], object] | None = None
         # Called with every Throttle, under the lock.
         self.on_throttle: Callable[[Session, pb.Throttle], None] = lambda *_: None
+        # What is held while samples are made, which takes long and the interpreter.
+        self.decoding: Callable[[], AbstractContextManager[None]] = nullcontext
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
         self._stacks = SentStacks(stacks, addresses)
         self._changed = threading.Condition()
@@ -298,16 +303,22 @@ class Session:
     def _samples(self, batches: list[QueuedBatch]) -> Iterator[bytes]:
         """Messages of self-describing samples, which take many times the room of rows."""
         assert self._decoder is not None
+        samples = chain.from_iterable(
+            self._decoder.decode(batch.schema_id, batch.cpu, batch.rows.data) for batch in batches
+        )
+        while message := self._message_of_samples(samples):
+            yield message
+
+    def _message_of_samples(self, samples: Iterator[pb.Sample]) -> bytes:
+        """The next message; empty behind the last."""
         message, size = pb.TraceResponse(), 0
-        for batch in batches:
-            for sample in self._decoder.decode(batch.schema_id, batch.cpu, batch.rows.data):
+        with self.decoding():
+            for sample in samples:
                 message.samples.append(sample)
                 size += sample.ByteSize()
-                if size >= MESSAGE_BYTES:
-                    yield message.SerializeToString()
-                    message, size = pb.TraceResponse(), 0
-        if size:
-            yield message.SerializeToString()
+                if size >= _SAMPLES_BYTES:
+                    break
+            return message.SerializeToString()
 
     def info(self) -> pb.SessionInfo:
         """The session as ListSessions shows it, but for its caller."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
@@ -68,6 +69,8 @@ class Sessions:
         self._accounts = accounts
         # Reading and checking what is asked for.
         self.planning = OneAtATime()
+        # Making samples that describe themselves.
+        self._decoding = OneAtATime()
         self._room = QueueRoom(config.limits.total_queue_bytes)
         self._tracefs = tracefs
         self._headers = headers
@@ -128,6 +131,7 @@ class Sessions:
                     plan.addresses,
                 )
                 session.on_throttle = self._throttled
+                session.decoding = partial(self._decoding.turn_of, caller.uid)
                 failed.callback(session.cancel)
                 opened = self._attach(session, plan, account)
                 plan.unpin()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pendingframes import PendingFrames
 
@@ -346,3 +348,24 @@ def test_a_mark_goes_ahead_of_rows_that_came_after_it() -> None:
 
     assert (first.batches[0].count, first.mark.time) == (1, 6)
     assert (second.batches[0].count, second.mark.time) == (1, 8)
+
+
+def test_sessions_of_a_user_take_turns_at_making_samples_and_not_at_sending_them() -> None:
+    turns = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        turns.append("taken")
+        yield
+        turns.append("given")
+
+    one = session(self_describing=True)
+    one.decoding = turn
+    one.offer(1, 0, rows(*range(30_000)))
+    one.finish(pb.END_REASON_STOPPED)
+    sent = 0
+    for message in one.messages():
+        sent += len(pb.TraceResponse.FromString(message).samples)
+        assert not turns or turns[-1] == "given"
+    assert sent == 30_000
+    assert turns.count("taken") > 2
