@@ -194,6 +194,7 @@ class StackTable:
             for key in keys:
                 self._ids.pop(key, None)
         self._of_process.clear()
+        self.silent_pythons.clear()
 
     def note_silent_python(self, process: int, file: str) -> None:
         """Remember that the Python functions of a process have no names."""

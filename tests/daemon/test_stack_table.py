@@ -235,3 +235,18 @@ def test_a_stack_goes_without_the_kernels_addresses_where_they_are_hidden(
     frame.address = 0
     assert list(hidden.frames) == [frame, own]
     assert hidden.id == stack.id
+
+
+@pytest.mark.parametrize("news", [False, True])
+def test_the_interpreter_of_a_process_is_not_that_of_the_next_with_its_number(
+    table: StackTable, news: bool
+) -> None:
+    # GIVEN that the process ended, and the record of it was seen, or nobody looked
+    table.note_silent_python(7, "/home/ann/secret/python3.11")
+    if news:
+        table.forget_process(7, 10)
+    else:
+        table.forget_processes()
+    (stack,) = table.by_number([table.intern(7, b"", USER, 20)])
+
+    assert SentStacks(table).silent_python(stack) is None
