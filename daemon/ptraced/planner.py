@@ -83,6 +83,11 @@ class SessionPlan:
             programs=sum(plan.programs for plan in plans),
             probes=sum(plan.probes for plan in plans),
             buffer_bytes=rings * self.rings.pages * mmap.PAGESIZE,
+            samples=sum(
+                plan.timer_rate * (len(plan.scope.cpus) or cpus)
+                for plan in plans
+                if isinstance(plan, SamplingPlan)
+            ),
         )
 
 

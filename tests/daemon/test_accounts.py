@@ -64,11 +64,16 @@ def test_the_host_has_limits_of_its_own() -> None:
             "kernel buffers, of which 8192 are in use; ask for smaller buffers, or select fewer "
             "events",
         ),
+        (
+            Quota(events_per_second=1500),
+            "error: 1000 samples per second more would be over your limit of 1500 samples per "
+            "second, of which 1000 are in use; sample less often, or on fewer CPUs",
+        ),
     ],
 )
 def test_what_sessions_hold_adds_up(quota: Quota, message: str) -> None:
     accounts = Accounts()
-    holding = Holding(programs=4, probes=1, buffer_bytes=8192)
+    holding = Holding(programs=4, probes=1, buffer_bytes=8192, samples=1000)
     first, second = accounts.open(ANN, quota), accounts.open(ANN, quota)
     first.reserve(holding)
 

@@ -260,3 +260,20 @@ def test_what_clients_are_told() -> None:
         ON_REQUEST
     )
     assert {"regs_user", "stack_user", "raw", "branch_stack"} <= ON_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("counter", "frequency", "period", "rate"),
+    [
+        (0, 4000, 0, 4000),
+        (1, 0, 1_000_000, 1000),
+        # As often as the kernel does it at most.
+        (0, 0, 1, 100_000),
+        (2, 0, 1, 0),
+    ],
+)
+def test_how_often_timers_interrupt(counter: int, frequency: int, period: int, rate: int) -> None:
+    names = ("cpu-clock", "task-clock", "page-faults")
+    origin = Sampled(1, counter, names[counter], frequency=frequency, period=period)
+
+    assert planned("ip", origin=origin).timer_rate == rate

@@ -87,6 +87,14 @@ def test_what_a_session_held_is_given_back_however_it_ends(
             {"selectors": [GETPPID], "stacks": pb.Stacks(user=True, max_depth=17)},
             "error: stacks of 17 frames are over your limit of 16 frames; ask for fewer",
         ),
+        (
+            # Timers interrupt everybody, whose tasks these are is seen then.
+            {"events_per_second": 9_999},
+            {"selectors": ["cpu-clock/-c 10us/", "task-clock/-C 0 -F 5000/"]},
+            f"error: {100_000 * len(os.sched_getaffinity(0)) + 5000} samples per second more would "
+            "be over your limit of 9999 samples per second, of which 0 are in use; sample less "
+            "often, or on fewer CPUs",
+        ),
     ],
 )
 def test_what_is_over_a_quota_is_refused_before_it_is_made(

@@ -16,7 +16,16 @@ _KINDS = {
     "probes": ("place of probes", "select fewer probes"),
     "buffer_bytes": ("byte of kernel buffers", "ask for smaller buffers, or select fewer events"),
 }
+# Timers that sample, on all CPUs: each run interrupts whatever is at work there, before it is known
+# whose task that is. Who may see so many events per second may have that many.
+_SAMPLES = "samples"
+_SAMPLES_LIMIT = "events_per_second"
+_NAMES = {
+    **_KINDS,
+    _SAMPLES: ("sample per second", "sample less often, or on fewer CPUs"),
+}
 _PLURALS = {
+    "sample per second": "samples per second",
     "place of probes": "places of probes",
     "byte of kernel buffers": "bytes of kernel buffers",
 }
@@ -24,11 +33,14 @@ _PLURALS = {
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a session holds besides itself; `buffer_bytes` over all CPUs."""
+    """What a session holds besides itself; `buffer_bytes` and `samples` (per second, of timers)
+    over all CPUs.
+    """
 
     programs: int = 0
     probes: int = 0
     buffer_bytes: int = 0
+    samples: int = 0
 
 
 class Accounts:
@@ -65,8 +77,9 @@ class Accounts:
         with self._lock:
             held = self._users.get(account.uid, Counter())
             for kind, amount in amounts.items():
-                _check(kind, amount, held[kind], getattr(account.quota, kind), "your")
-                _check(kind, amount, self._all[kind], getattr(self.total, kind), "the host's")
+                limit = _SAMPLES_LIMIT if kind == _SAMPLES else kind
+                _check(kind, amount, held[kind], getattr(account.quota, limit), "your")
+                _check(kind, amount, self._all[kind], getattr(self.total, limit), "the host's")
             self._users.setdefault(account.uid, held).update(amounts)
             self._all.update(amounts)
             account.held.update(amounts)
@@ -100,6 +113,7 @@ class Account:
                 "programs": holding.programs,
                 "probes": holding.probes,
                 "buffer_bytes": holding.buffer_bytes,
+                _SAMPLES: holding.samples,
             },
         )
 
@@ -110,7 +124,7 @@ class Account:
 def _check(kind: str, amount: int, held: int, limit: int | None, whose: str) -> None:
     if limit is None or not amount or held + amount <= limit:
         return
-    name, advice = _KINDS[kind]
+    name, advice = _NAMES[kind]
     raise LimitExceeded(
         f"error: {_counted(amount, name)} more would be over {whose} limit of "
         f"{_counted(limit, name)}, of which {held} {'is' if held == 1 else 'are'} in use; {advice}"

@@ -10,6 +10,7 @@ from ptraced.filter import Filter
 from ptraced.layout import Blank, Column, RowLayout
 from ptraced.origin import Sampled
 from ptraced.program import StackDepth
+from ptraced.sampling import counters
 from ptraced.sampling import members as m
 from ptraced.sampling.attr import counts_lost
 from ptraced.sampling.registers import NO_REGISTERS, host_registers
@@ -24,6 +25,11 @@ from ptraced.sampling.shape import (
 )
 from ptraced.scope import Scope, resolve_scope
 from ptraced.tracefs import EventFormat
+
+_SECOND = 1_000_000_000
+# Nothing has a timer run more often than every 10 us: perf_swevent_start_hrtimer() and
+# perf_swevent_hrtimer() in kernel/events/core.c.
+_TIMER_LEAST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,13 @@ class SamplingPlan:
     @property
     def user_stacks(self) -> bool:
         return bool(self.layout.stack is not None and self.stack.user)
+
+    @property
+    def timer_rate(self) -> int:
+        """How often a second a timer interrupts each CPU for it; 0 where none does."""
+        if self.origin.type != counters.SOFTWARE or self.origin.counter not in counters.CLOCKS:
+            return 0
+        return self.origin.frequency or _SECOND // max(self.origin.period, _TIMER_LEAST)
 
     @property
     def names_tasks(self) -> bool:
