@@ -24,7 +24,7 @@ from ptraced.ring_set import RingOptions
 from ptraced.sampling.layout import lay_out_sample
 from ptraced.sampling.plan import SamplingPlan, event_scope
 from ptraced.schema import event_schema
-from ptraced.scope import Scope, online_cpus, resolve_cpus, resolve_scope
+from ptraced.scope import TASKS_MAX, Scope, online_cpus, resolve_cpus, resolve_scope
 from ptraced.selector import SelectedEvent, resolve
 from ptraced.stack_depths import stack_depth, stack_warnings
 from ptraced.syscall_family import dispatched
@@ -41,6 +41,9 @@ _PROJECTIONS_MAX = 4096
 _PROBES_PER_MODULE = 64
 # Places of all probes together.
 _PLACES_MAX = 1024
+# The two maps of a scope's tasks: struct htab_elem with key and value, and a bucket, for each
+# entry, which the kernel allocates at once (kernel/bpf/hashtab.c).
+_TASKS_BYTES = 2 * TASKS_MAX * (64 + 16)
 # Of one event: what has room in a row, with its stack.
 _TEXTS_BYTES_MAX = 8000
 # Of all events together: 3 s of the compiler. One filter has a limit of its own.
@@ -82,7 +85,8 @@ class SessionPlan:
         return Holding(
             programs=sum(plan.programs for plan in plans),
             probes=sum(plan.probes for plan in plans),
-            buffer_bytes=rings * self.rings.pages * mmap.PAGESIZE,
+            buffer_bytes=rings * self.rings.pages * mmap.PAGESIZE
+            + sum(_TASKS_BYTES for plan in plans if plan.scope.has_tasks),
             samples=sum(
                 plan.timer_rate * (len(plan.scope.cpus) or cpus)
                 for plan in plans

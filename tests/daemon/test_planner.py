@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from pathlib import Path
 
 import pytest
@@ -296,3 +297,9 @@ def test_probes_that_are_too_much(
         plan(tracefs, "usdt:p:*@libc")
 
     assert str(error.value) == message
+
+
+def test_what_follows_children_counts_with_the_memory_of_its_maps(tracefs: Tracefs) -> None:
+    me = pb.Scope(pids=[os.getpid()])
+    with_maps = plan(tracefs, "sched:switch", scope=me).holding.buffer_bytes
+    assert with_maps - plan(tracefs, "sched:switch").holding.buffer_bytes == 10 << 20
