@@ -242,7 +242,7 @@ def test_the_interpreter_of_a_process_is_not_that_of_the_next_with_its_number(
     table: StackTable, news: bool
 ) -> None:
     # GIVEN that the process ended, and the record of it was seen, or nobody looked
-    table.note_silent_python(7, "/home/ann/secret/python3.11")
+    table.note_silent_python(7, "/opt/secret/python3.11")
     if news:
         table.forget_process(7, 10)
     else:
