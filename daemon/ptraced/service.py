@@ -54,6 +54,7 @@ class CallContext(Protocol):
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
     def peer(self) -> str: ...
     def cancel(self) -> None: ...
+    def is_active(self) -> bool: ...
     def add_callback(self, callback: Callable[[], None]) -> bool: ...
 
 
@@ -157,7 +158,9 @@ class Service:
     ) -> Iterator[bytes]:
         """Answer when the last answer of that user has been taken: they have megabytes."""
         with self._describing.turn_of(self._identify(context.peer()).uid):
-            yield answer(data, context)
+            # Whoever waited long may have gone.
+            if context.is_active():
+                yield answer(data, context)
 
     def list_sessions(
         self, request: pb.ListSessionsRequest, context: CallContext
