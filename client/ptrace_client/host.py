@@ -36,8 +36,6 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.max_reconnect_backoff_ms", 200),
     # A proxy of the environment knows nothing of this machine's sockets.
     ("grpc.enable_http_proxy", 0),
-    # Else a new connection would wait as long as earlier failures of others let it.
-    ("grpc.use_local_subchannel_pool", 1),
     # The reader thread of a stream then waits in gRPC itself, without a second thread that
     # hands it every message: 25 to 40 % less CPU per byte, more with small messages.
     (ChannelOptions.SingleThreadedUnaryStream, 1),

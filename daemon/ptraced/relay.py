@@ -104,7 +104,7 @@ class Way:
 
 
 class Relay:
-    """Two streams whose bytes go to each other, until both have ended or one is gone.
+    """Two streams whose bytes go to each other, until the client has ended or one is gone.
 
     `held` was read from the client already.
     """
@@ -118,7 +118,11 @@ class Relay:
 
     @property
     def finished(self) -> bool:
-        return all(way.finished for way in self._ways)
+        """Whether all is over: clients of gRPC end when they are gone, and read no more.
+
+        gRPC itself may take its time to see that, and each connection counts.
+        """
+        return self._up.finished
 
     @property
     def bytes_up(self) -> int:

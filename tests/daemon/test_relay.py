@@ -100,18 +100,25 @@ def test_a_receiver_that_does_not_read_stops_its_sender_and_loses_nothing(ends: 
     assert received == content
 
 
-def test_one_way_can_end_before_the_other(ends: Ends) -> None:
+def test_all_is_over_when_the_client_has_ended(ends: Ends) -> None:
     ends.client.send(b"last words")
-    ends.client.shutdown(socket.SHUT_WR)
+    ends.client.close()
     ends.run()
     assert receive(ends.server) == b"last words"
     assert ends.server.recv(1) == b""
-    assert not ends.relay.finished
+    assert ends.relay.finished
 
+
+def test_what_the_server_said_last_arrives_before_all_is_over(ends: Ends) -> None:
     ends.server.send(b"answer")
     ends.server.shutdown(socket.SHUT_WR)
     ends.run()
+    assert not ends.relay.finished
     assert receive(ends.client) == b"answer"
+    assert ends.client.recv(1) == b""
+
+    ends.client.close()
+    ends.run()
     assert ends.relay.finished
 
 
