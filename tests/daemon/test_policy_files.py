@@ -339,3 +339,16 @@ def test_users_and_groups_that_are_not_known_are_a_warning() -> None:
         'p.toml:1: rule "one": this host has no user "no-such-user"',
         'p.toml:1: rule "one": this host has no group "no-such-group"',
     ]
+
+
+def test_rules_without_a_quota_lift_none() -> None:
+    limited = f"{RULE}[rule.quota]\nsessions = 3\n"
+    more = RULE.replace("one", "more")
+    caller = Caller(uid=0, gid=0)
+
+    def quota(text: str) -> Quota:
+        return parse_config(text, "p.toml").policy.grant(caller).quota
+
+    assert quota(limited + more) == Quota(sessions=3)
+    assert quota(more) == Quota()
+    assert quota(f"{limited}{more}[rule.quota]\n") == Quota()

@@ -182,7 +182,8 @@ def _by(rule: Rule) -> str:
 def _limit(grant: Grant, name: str) -> tuple[str, str, str]:
     """A limit, and the first rule that gives it."""
     limit = getattr(grant.quota, name)
-    rule = next(rule for rule in grant.rules if getattr(rule.quota, name) == limit)
+    limiting = (rule for rule in grant.rules if rule.quota is not None)
+    rule = next((rule for rule in limiting if getattr(rule.quota, name) == limit), grant.rules[0])
     if limit is None:
         return name, "none", rule.name
     return name, format_size(limit) if "bytes" in name else str(limit), rule.name

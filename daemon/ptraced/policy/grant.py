@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
+from functools import reduce
 
 from ptraced.config_files import BUILT_IN
 from ptraced.identity import Caller
@@ -99,7 +100,8 @@ class Rule:
     """A rule of the policy; `place` is its file and line.
 
     `users` and `groups` are names ("*": everybody), or uids as "#1000". `events` are globs over
-    "system:name", and those that start with "!" take out of the others.
+    "system:name", and those that start with "!" take out of the others. Without a `quota` the
+    rule says nothing of limits.
     """
 
     name: str
@@ -113,7 +115,7 @@ class Rule:
     kernel_addresses: bool = False
     remote: bool = False
     admin: bool = False
-    quota: Quota = field(default_factory=Quota)
+    quota: Quota | None = None
 
     def applies_to(self, caller: Caller) -> bool:
         """Whether the rule names a caller, who has come a way that it allows."""
@@ -145,13 +147,11 @@ class Grant:
 
     @property
     def quota(self) -> Quota:
-        """The widest limits of all rules; of a caller without rules, nothing."""
+        """The widest limits of those rules that have any; of a caller without rules, nothing."""
         if not self.rules:
             return Quota(**{limit.name: 0 for limit in fields(Quota)})
-        quota = self.rules[0].quota
-        for rule in self.rules[1:]:
-            quota = quota.widest(rule.quota)
-        return quota
+        quotas = [rule.quota for rule in self.rules if rule.quota is not None]
+        return reduce(Quota.widest, quotas) if quotas else Quota()
 
     @property
     def admin(self) -> bool:

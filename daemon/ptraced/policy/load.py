@@ -89,7 +89,8 @@ def _rule(
         mistakes.append(document.mistake(path, 'a rule must have a name: name = "..."'))
     if mistakes:
         return None, mistakes
-    return Rule(place=document.place(*path), quota=Quota(**quota), **settings), []
+    limits = Quota(**quota) if "quota" in table else None
+    return Rule(place=document.place(*path), quota=limits, **settings), []
 
 
 def _contradictions(
@@ -109,7 +110,7 @@ def _own_contradictions(rule: Rule) -> Iterator[tuple[str, str]]:
     taken_in, taken_out = _globs(rule)
     if rule.events and all(any(_covers(out, glob) for out in taken_out) for glob in taken_in):
         yield "events", f"takes out all that it takes in, {shown(list(rule.events))}"
-    if not rule.events and not rule.admin and rule.quota == Quota():
+    if not rule.events and not rule.admin and rule.quota is None:
         yield (
             "name",
             'allows nothing: it must have events, such as ["sched:*"], or admin or a quota',
