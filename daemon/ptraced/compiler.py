@@ -25,8 +25,8 @@ _NO_LIMIT = Quota()
 _COMPILATIONS_PER_WORKER = 200
 # Seconds of a CPU for a compilation: the most that is compiled at once takes a few. By the clock
 # so many times as much.
-_PATIENCE = 30.0
-_WAITS = 20
+_PATIENCE = 60.0
+_WAITS = 10
 _ANSWER_CHARACTERS_MAX = 64 << 20
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 
