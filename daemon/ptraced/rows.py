@@ -192,5 +192,5 @@ class _Gathered:
             b"".join(self._pieces),
             self._times[0],
             self._times[-1],
-            self._stacks.by_number(set(self._numbers)),
+            self._stacks.by_number(dict.fromkeys(self._numbers)),
         )
