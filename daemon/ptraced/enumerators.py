@@ -25,6 +25,11 @@ _LAYOUTS = {
 _VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 
+def value_in_kernel(name: str) -> int | None:
+    """Return the value of an enumerator of the running kernel, None where it is not known."""
+    return of_kernel().get(name)
+
+
 @cache
 def of_kernel() -> Mapping[str, int]:
     """Return the enumerators of the running kernel; none where it has no BTF.

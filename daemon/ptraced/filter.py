@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError
 from ptraced.filter_check import Checker
 from ptraced.filter_syntax import FilterError, Syntax, parse_syntax
 from ptraced.filter_tree import Field, Match, Number, walk
-from ptraced.tracefs import EventFormat
 
 FILTER_BYTES_MAX = 65536
 

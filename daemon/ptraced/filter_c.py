@@ -7,6 +7,7 @@ of their size, behind the first 8 bytes.
 
 from __future__ import annotations
 
+from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.filter import Filter
 from ptraced.filter_text_c import TextEmitter
@@ -28,7 +29,6 @@ from ptraced.filter_tree import (
     Unary,
     walk,
 )
-from ptraced.tracefs import EventFormat
 
 # Is in filters that read texts into memory of their CPU.
 ROOM = "filter_room.lookup"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest
 from ptraced.filter_budget import Budget
@@ -29,7 +30,6 @@ from ptraced.filter_tree import (
 )
 from ptraced.glob_pattern import glob, literal
 from ptraced.origin import USER_PROBES
-from ptraced.tracefs import EventFormat, FormatField
 
 # Comparisons whose results are computed with: each doubles the paths through a program.
 _BRANCHING_MAX = 8

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.filter_tree import Match, Memory, Pseudo
 from ptraced.glob_pattern import ANY, Item, Pattern
-from ptraced.tracefs import EventFormat
 
 _SCAN = Path(__file__).parent / "bpf" / "filter_scan.c"
 _ROOM = """\

@@ -6,6 +6,7 @@ import errno
 from collections import Counter
 from collections.abc import Mapping
 
+from ptrace_formats.event_format import EventFormat
 from ptraced import perf_event
 from ptraced.bpf_maps import Map
 from ptraced.errors import LimitExceeded, Unavailable
@@ -14,7 +15,7 @@ from ptraced.program import ModulePlan
 from ptraced.quotas.tracepoint_places import PLACES
 from ptraced.sampling.plan import SamplingPlan
 from ptraced.scope import is_alive, online_cpus
-from ptraced.tracefs import EventFormat, Tracefs
+from ptraced.tracefs import Tracefs
 
 
 def hang(program: int, format: EventFormat) -> int:

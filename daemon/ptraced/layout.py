@@ -11,10 +11,10 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest, printable
 from ptraced.errors import TraceError
-from ptraced.tracefs import EventFormat, FormatField
 
 _DYNAMIC = (pb.FIELD_KIND_DYNAMIC_STRING, pb.FIELD_KIND_DYNAMIC_BYTES)
 _ARRAYS = (pb.FIELD_KIND_CHAR_ARRAY, pb.FIELD_KIND_BYTES)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptraced import filter_c
 from ptraced.bpf_maps import Map
 from ptraced.errors import Unavailable
@@ -23,7 +24,7 @@ from ptraced.own_scope import own_holes
 from ptraced.quotas.run_time import MEASURED_EVERY
 from ptraced.scope import TASKS_MAX, Scope, possible_cpus
 from ptraced.syscall_family import SYSCALLS_MAX, Dispatched, status_offset
-from ptraced.tracefs import EventFormat, FormatField, Tracefs
+from ptraced.tracefs import Tracefs
 
 _BPF = Path(__file__).parent / "bpf"
 # The verifier allows 512 bytes of stack; filters and records of probes want some of it.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from ptrace_formats import print_fmt
+from ptrace_formats.event_format import EventFormat
+from ptrace_formats.field_info import field_info
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced import printfmt
+from ptraced.enumerators import value_in_kernel
 from ptraced.layout import Blank, RowLayout
 from ptraced.origin import Probe, Sampled, Tracepoint
 from ptraced.sampling.schema import ON_REQUEST, sample_info
 from ptraced.selector import SelectedEvent
-from ptraced.tracefs import EventFormat, FormatField
 
 _SOURCES = {
     Tracepoint: pb.EVENT_SOURCE_TRACEPOINT,
@@ -25,7 +27,7 @@ def event_schema(
     """The schema of an event whose rows have `layout`; `stack` says whether it has stacks."""
     format = event.format
     parsed = parsed_print_format(format)
-    named = printfmt.named_values(parsed) if parsed is not None else {}
+    named = print_fmt.named_values(parsed) if parsed is not None else {}
     schema = pb.EventSchema(
         id=schema_id,
         system=format.system,
@@ -45,7 +47,7 @@ def event_schema(
         ],
         row_size=layout.row_size,
         has_dynamic=layout.has_dynamic,
-        all_fields=[_field_info(field, named.get(field.name)) for field in format.fields],
+        all_fields=[field_info(field, named.get(field.name)) for field in format.fields],
         print_fmt=format.print_fmt,
         selector=event.index,
         stack=stack,
@@ -63,16 +65,6 @@ def event_schema(
 @lru_cache(maxsize=4096)
 def parsed_print_format(format: EventFormat) -> pb.PrintFormat | None:
     """The print format of an event; None for one that only the kernel can evaluate."""
-    return printfmt.parse(format.print_fmt, [field.name for field in format.fields])
-
-
-def _field_info(field: FormatField, named: pb.NamedValues | None) -> pb.FieldInfo:
-    return pb.FieldInfo(
-        name=field.name,
-        type=field.ctype,
-        kind=field.kind,
-        size=field.size,
-        element_size=field.element_size,
-        element_signed=field.element_signed,
-        named_values=named,
+    return print_fmt.parse(
+        format.print_fmt, [field.name for field in format.fields], value_in_kernel
     )

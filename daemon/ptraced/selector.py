@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.attributes import Attributes, parse_attributes
 from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError
@@ -29,7 +30,7 @@ from ptraced.sampling.breakpoint import is_length
 from ptraced.sampling.selector import SampledOptions, find_sampled, is_sampled
 from ptraced.sampling.selector import names as sampled_names
 from ptraced.syscall_texts import with_texts
-from ptraced.tracefs import EventFormat, Tracefs
+from ptraced.tracefs import Tracefs
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 # Characters of an event's name; Python keeps compiled globs.

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from ptrace_formats.event_format import EventFormat
 from ptraced import bpf_maps, perf_event, uprobe_multi
 from ptraced.bpf_maps import Map
 from ptraced.bpf_object import BpfObject
@@ -23,7 +24,7 @@ from ptraced.ring_set import RingOptions, open_rings
 from ptraced.rows import Rows, fixed_rows, tagged_rows, walked_rows
 from ptraced.scope import online_cpus, possible_cpus
 from ptraced.stacks import StacksOf
-from ptraced.tracefs import EventFormat, Tracefs
+from ptraced.tracefs import Tracefs
 
 
 class Source:

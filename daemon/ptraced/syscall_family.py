@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ptrace_formats.event_format import EventFormat
 from ptraced import btf
 from ptraced.errors import Unavailable
-from ptraced.tracefs import EventFormat
 
 SYSCALLS_MAX = 1024
 # Fewer than this are attached one by one: the dispatcher runs at every system call

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import TraceError
-from ptraced.tracefs import EventFormat
 
 
 def with_texts(format: EventFormat, strings: Sequence[tuple[str, int]], text: str) -> EventFormat:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from ptrace_formats.event_format import parse_format
 from ptraced.filter import Filter, check_filter, parse_filter
-from ptraced.tracefs import parse_format
 
 FORMAT_TEXT = """\
 name: event

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ptraced.tracefs import EventFormat, Tracefs, parse_format
+from ptrace_formats.event_format import EventFormat, parse_format
+from ptraced.tracefs import Tracefs
 
 # Declaration, offset and size in bytes, whether it is signed.
 Declared = tuple[str, int, int, bool]

@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.identity import Caller
 from ptraced.origin import Probe
 from ptraced.policy import builtin
 from ptraced.policy.grant import Grant
 from ptraced.probes.user import find_user_probes
-from ptraced.tracefs import EventFormat
 
 # What administrators have.
 EVERYTHING = builtin.POLICY.grant(Caller(0, 0, user="root"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from madeup import Declared, make_tracefs
 
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.config import Config, Limits, Reader
 from ptraced.errors import LimitExceeded, TraceError
@@ -19,7 +20,7 @@ from ptraced.policy.builtin import owner
 from ptraced.policy.grant import Policy
 from ptraced.program import ModulePlan
 from ptraced.ring_set import RingOptions
-from ptraced.tracefs import EventFormat, FormatField, Tracefs
+from ptraced.tracefs import Tracefs
 
 PID: Declared = ("pid_t pid", 8, 4, True)
 PRIO: Declared = ("int prio", 12, 4, True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from madeup import event
 
+from ptrace_formats.event_format import EventFormat, parse_format
 from ptraced.errors import PermissionRefused
 from ptraced.identity import Caller
 from ptraced.layout import NO_BLANKS, Blanks
@@ -19,7 +20,6 @@ from ptraced.policy.selection import stack_parts
 from ptraced.sampling import counters
 from ptraced.sampling.selector import sample_format
 from ptraced.selector import SelectedEvent
-from ptraced.tracefs import EventFormat, parse_format
 
 ANN = Caller(1000, 1000)
 ROOT = Caller(0, 0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from madeup import event
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.identity import Caller, groups_of, renewed
 from ptraced.layout import Blanks
 from ptraced.policy import exposure
@@ -14,7 +15,6 @@ from ptraced.policy.exposure import Exposure
 from ptraced.policy.grant import Policy, Rule, StackParts, Tasks, Uprobes
 from ptraced.policy.renewal import Granted, withdrawn
 from ptraced.selector import SelectedEvent
-from ptraced.tracefs import EventFormat
 
 ANN = Caller(1000, 1000, user="ann")
 SWITCH = event(

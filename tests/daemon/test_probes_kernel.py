@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from madeup import make_tracefs
 
+from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import perf_event
 from ptraced.btf_functions import Prototype
@@ -21,7 +22,6 @@ from ptraced.origin import Probe, Site
 from ptraced.probes import kernel, kernel_functions, registers
 from ptraced.probes.refusal import explain_refusal
 from ptraced.probes.selector import find_probes
-from ptraced.tracefs import EventFormat
 
 KALLSYMS = """\
 ffffffff81000100 T vfs_read

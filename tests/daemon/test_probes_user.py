@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from probed_files import build, fields, find
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.errors import LimitExceeded, NotFound, TraceError
 from ptraced.origin import Probe, ProbedFile, Site
 from ptraced.probes import elf_ask
 from ptraced.probes.user import explain_user_refusal
-from ptraced.tracefs import EventFormat
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="code of x86_64")
 

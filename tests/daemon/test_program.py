@@ -13,6 +13,7 @@ import filterevents
 import pytest
 from madeup import Declared, event, make_tracefs
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.errors import Unavailable
 from ptraced.filter import check_filter, parse_filter
 from ptraced.layout import Blanks, lay_out
@@ -20,7 +21,7 @@ from ptraced.origin import Probe, Site
 from ptraced.program import EventPlan, ModulePlan, fill_scope, module_texts
 from ptraced.scope import Scope
 from ptraced.syscall_family import Dispatched
-from ptraced.tracefs import EventFormat, Tracefs
+from ptraced.tracefs import Tracefs
 
 PLAIN = event(
     "sys",

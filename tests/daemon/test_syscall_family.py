@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from madeup import Declared, event
 
+from ptrace_formats.event_format import EventFormat
 from ptraced import syscall_family
 from ptraced.syscall_family import Dispatched, dispatched
-from ptraced.tracefs import EventFormat
 
 NUMBER: Declared = ("int __syscall_nr", 8, 4, True)
 ARGUMENT: Declared = ("unsigned long fd", 16, 8, False)

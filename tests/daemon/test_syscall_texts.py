@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.errors import TraceError
 from ptraced.syscall_texts import with_texts
-from ptraced.tracefs import EventFormat, FormatField
 
 
 def field(name: str, ctype: str, kind: pb.FieldKind, offset: int) -> FormatField:

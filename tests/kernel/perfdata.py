@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ptrace_formats.event_format import FormatField
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced.tracefs import FormatField
 
 _RECORD_SAMPLE = 9
 # Bits of sample_type and how many bytes they put before the raw data, in order.

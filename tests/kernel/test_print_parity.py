@@ -18,9 +18,10 @@ import perfdata
 import pytest
 
 from ptrace_client.printing import Printer
+from ptrace_formats import print_fmt
+from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced import printfmt
-from ptraced.tracefs import EventFormat, Tracefs
+from ptraced.tracefs import Tracefs
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def printer(format: EventFormat) -> Printer:
         )
     # Perf knows the values of no enumerators; for it they are numbers.
     names = [field.name for field in format.fields]
-    parsed = printfmt.parse(format.print_fmt, names, constants={})
+    parsed = print_fmt.parse(format.print_fmt, names)
     if parsed is not None:
         schema.print_format.CopyFrom(parsed)
     return Printer(schema)

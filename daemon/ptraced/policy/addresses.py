@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.identity import Caller
 from ptraced.layout import NO_BLANKS, Blanks
@@ -15,7 +16,6 @@ from ptraced.sampling import counters
 from ptraced.sampling.masking import UPPER_HALF
 from ptraced.schema import parsed_print_format
 from ptraced.selector import SelectedEvent
-from ptraced.tracefs import EventFormat, FormatField
 
 _SETTINGS = Path("/proc/sys/kernel")
 # Their fields are the program's own, and so are what these point to.

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.btf_functions import Prototype, prototypes
 from ptraced.diagnostics import pointed, printable
 from ptraced.errors import LimitExceeded, NotFound, TraceError, Unavailable
@@ -32,7 +33,7 @@ from ptraced.probes.kernel_hints import names_in_words, tracepoint_hint
 from ptraced.probes.refusal import kernel_reason
 from ptraced.probes.registers import of_host
 from ptraced.scope import online_cpus
-from ptraced.tracefs import EventFormat, Tracefs
+from ptraced.tracefs import Tracefs
 
 _TARGET = re.compile(r"(?P<name>[A-Za-z_][\w.$]*)(?P<offset>\+(?:0[xX][\da-fA-F]+|\d+))?", re.A)
 _ADDRESS = re.compile(r"0[xX][\da-fA-F]{1,16}")

@@ -19,13 +19,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ptrace_formats.event_format import FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.btf_functions import Prototype
 from ptraced.btf_values import Value
 from ptraced.diagnostics import nearest, pointed, printable
 from ptraced.errors import TraceError
 from ptraced.probes.registers import Registers
-from ptraced.tracefs import FormatField
 
 WORD_BYTES = 8
 _RESERVED = re.compile(r"ip|func|ret|_.*|common_.*")

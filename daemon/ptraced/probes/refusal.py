@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.origin import Probe
 from ptraced.probes.user import explain_user_refusal
-from ptraced.tracefs import EventFormat
 
 # What perf_event_open(2) of a kprobe fails with (kernel/trace/trace_kprobe.c, kernel/kprobes.c).
 _REASONS = {

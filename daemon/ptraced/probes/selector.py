@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError
 from ptraced.origin import Probe
 from ptraced.policy.grant import Grant
 from ptraced.probes.kernel import find_kernel_probes
 from ptraced.probes.user import find_user_probes
-from ptraced.tracefs import EventFormat, Tracefs
+from ptraced.tracefs import Tracefs
 
 KINDS = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
 _EXAMPLES = {

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ptrace_formats.event_format import EventFormat
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError, Unavailable
 from ptraced.origin import Probe, ProbedFile, Site
@@ -22,7 +23,6 @@ from ptraced.probes.access import Access
 from ptraced.probes.elf_answer import Found, Refused
 from ptraced.probes.elf_ask import ask
 from ptraced.probes.user_fields import UnknownStrings, probe_fields, record
-from ptraced.tracefs import EventFormat
 
 _DEVICE = Path("/sys/bus/event_source/devices/uprobe/type")
 _ENOTSUPP = 524

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from ptrace_formats.event_format import FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest, printable
 from ptraced.probes.elf_answer import Argument, Found, FoundSite
 from ptraced.probes.registers import of_host
 from ptraced.probes.user_places import fetch
-from ptraced.tracefs import FormatField
 
 _WORD = 8
 _KINDS = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
+from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest, printable
 from ptraced.errors import TraceError
 from ptraced.layout import NO_BLANKS, Blank, Blanks, Column, RowLayout
 from ptraced.sampling.members import BY_NAME, CALLCHAIN_COLUMN, DYNAMIC, MEMBERS
 from ptraced.sampling.shape import Shape
-from ptraced.tracefs import EventFormat
 
 _TIME = Column("_time", pb.FIELD_KIND_UNSIGNED, 8, 8, None)
 _COMM = Column("_comm", pb.FIELD_KIND_CHAR_ARRAY, 16, 8, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
+from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.filter import Filter
 from ptraced.layout import Blank, Column, RowLayout
@@ -24,7 +25,6 @@ from ptraced.sampling.shape import (
     Shape,
 )
 from ptraced.scope import Scope, resolve_scope
-from ptraced.tracefs import EventFormat
 
 _SECOND = 1_000_000_000
 # Nothing has a timer run more often than every 10 us: perf_swevent_start_hrtimer() and

@@ -10,6 +10,7 @@ import errno
 import re
 from dataclasses import dataclass, replace
 
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError, Unavailable
@@ -29,7 +30,6 @@ from ptraced.sampling.origins import (
     with_rate,
 )
 from ptraced.sampling.refusal import refusal, why_refused
-from ptraced.tracefs import EventFormat, FormatField
 
 # Counters that are read with each sample.
 _GROUP_MAX = 16

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ptrace_proto import ptrace_pb2 as pb
-from ptraced.c_tokens import Tokens, UnparsableError, unquote
-from ptraced.c_types import (
+from ptrace_formats.c_tokens import Tokens, UnparsableError, unquote
+from ptrace_formats.c_types import (
     BOOL,
     INT,
     LONG,
@@ -24,6 +23,7 @@ from ptraced.c_types import (
     literal_type,
     named_type,
 )
+from ptrace_proto import ptrace_pb2 as pb
 
 Node = Constant | pb.Expression
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from google.protobuf import text_format
 
+from ptrace_formats import print_fmt
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced import printfmt
+from ptraced import enumerators
 from ptraced.tracefs import Tracefs
 
 NEED_THE_KERNEL = {
@@ -24,7 +25,7 @@ NEED_THE_KERNEL = {
 
 
 def parsed(source: str, constants: dict[str, int] | None = None) -> pb.PrintFormat:
-    result = printfmt.parse(source, ["a", "b", "name", "list"], constants or {})
+    result = print_fmt.parse(source, ["a", "b", "name", "list"], (constants or {}).get)
     assert result is not None
     return result
 
@@ -43,10 +44,11 @@ def table(source: str, constants: dict[str, int] | None = None) -> dict[int, str
 def test_all_formats_of_this_kernel_but_known_ones_parse() -> None:
     tracefs = Tracefs.find()
     failed = set()
-    for name in tracefs.names():
-        format = tracefs.format(*name.split(":"))
-        if printfmt.parse(format.print_fmt, [field.name for field in format.fields]) is None:
-            failed.add(name)
+    for title in tracefs.names():
+        format = tracefs.format(*title.split(":"))
+        names = [field.name for field in format.fields]
+        if print_fmt.parse(format.print_fmt, names, enumerators.value_in_kernel) is None:
+            failed.add(title)
     assert failed <= NEED_THE_KERNEL.keys()
 
 
@@ -178,7 +180,9 @@ def test_constants_explain_names() -> None:
 
 def test_enumerators_of_the_kernel_explain_names() -> None:
     format = Tracefs.find().format("block", "block_rq_issue")
-    parsed = printfmt.parse(format.print_fmt, [field.name for field in format.fields])
+    parsed = print_fmt.parse(
+        format.print_fmt, [field.name for field in format.fields], enumerators.value_in_kernel
+    )
     assert parsed is not None
     (priority,) = [it.named for it in parsed.arguments if it.WhichOneof("node") == "named"]
     assert {entry.value: entry.name for entry in priority.names.values} == {
@@ -217,7 +221,7 @@ def test_enumerators_of_the_kernel_explain_names() -> None:
     ],
 )
 def test_what_only_the_kernel_knows_or_nobody_is_refused(source: str) -> None:
-    assert printfmt.parse(source, ["a", "b"], {}) is None
+    assert print_fmt.parse(source, ["a", "b"]) is None
 
 
 def test_deepest_expression_fits_into_a_response() -> None:
@@ -228,7 +232,7 @@ def test_deepest_expression_fits_into_a_response() -> None:
 
 
 def test_named_values_are_found_by_field() -> None:
-    found = printfmt.named_values(
+    found = print_fmt.named_values(
         parsed(
             '"%s %s %s", (REC->a & 7) ? __print_flags(REC->a & 7, "|", { 1, "S" }) : "R", '
             '__print_symbolic((int)REC->b, { 2, "two" }), '

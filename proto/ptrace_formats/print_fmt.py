@@ -7,15 +7,14 @@ defines for it (include/trace/stages/stage3_trace_output.h).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 
 from google.protobuf.message import DecodeError
 
+from ptrace_formats.c_expression import ExpressionParser, Node, as_expression, call
+from ptrace_formats.c_tokens import UnparsableError
+from ptrace_formats.c_types import Constant
 from ptrace_proto import ptrace_pb2 as pb
-from ptraced import enumerators
-from ptraced.c_expression import ExpressionParser, Node, as_expression, call
-from ptraced.c_tokens import UnparsableError
-from ptraced.c_types import Constant
 
 # Macros of kernel headers that no enum carries, and vmemmap_base, the address of
 # the array of struct page: nothing outside the kernel can read it, so the page
@@ -62,17 +61,17 @@ _DEEPEST = 40
 
 
 def parse(
-    print_fmt: str, names: Collection[str], constants: Mapping[str, int] | None = None
+    print_fmt: str, names: Collection[str], constant: Callable[[str], int | None] | None = None
 ) -> pb.PrintFormat | None:
     """Parse what stands behind `print fmt:` in an event's format file.
 
-    `names` are the event's fields. `constants` are the values of names that the format
-    kept; None: the enumerators of the running kernel. Entries of flag and symbol tables
-    whose value stays unknown are left out. Returns None for a format that only the
-    kernel can evaluate (it calls a kernel function or reads a variable).
+    `names` are the event's fields. `constant` gives the value of a name that the format
+    kept, None where it is not known; without it none is. Entries of flag and symbol tables whose value stays
+    unknown are left out. Returns None for a format that only the kernel can evaluate (it
+    calls a kernel function or reads a variable).
     """
     try:
-        parsed = _FormatParser(print_fmt, names, constants).format()
+        parsed = _FormatParser(print_fmt, names, constant).format()
     except (UnparsableError, RecursionError, DecodeError):
         return None
     return parsed if max(map(_depth, parsed.arguments), default=0) <= _DEEPEST else None
@@ -122,18 +121,18 @@ def _plain_field(expression: pb.Expression) -> str:
 
 class _FormatParser(ExpressionParser):
     def __init__(
-        self, source: str, fields: Collection[str], constants: Mapping[str, int] | None
+        self, source: str, fields: Collection[str], known: Callable[[str], int | None] | None
     ) -> None:
         super().__init__(source, fields)
-        self._constants = constants
+        self._known = known
 
     def constant(self, name: str) -> int:
         if name in _KNOWN_NAMES:
             return _KNOWN_NAMES[name]
-        constants = enumerators.of_kernel() if self._constants is None else self._constants
-        if name not in constants:
+        value = self._known(name) if self._known is not None else None
+        if value is None:
             raise UnparsableError(name)
-        return constants[name]
+        return value
 
     def format(self) -> pb.PrintFormat:
         parsed = pb.PrintFormat(format=self.string())

@@ -1,0 +1,1 @@
+"""perf script's dialect: its callbacks, its modules, its scripts."""

@@ -1,0 +1,1 @@
+"""Names of addresses in a recording, as perf finds them."""
