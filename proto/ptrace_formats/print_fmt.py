@@ -66,9 +66,9 @@ def parse(
     """Parse what stands behind `print fmt:` in an event's format file.
 
     `names` are the event's fields. `constant` gives the value of a name that the format
-    kept, None where it is not known; without it none is. Entries of flag and symbol tables whose value stays
-    unknown are left out. Returns None for a format that only the kernel can evaluate (it
-    calls a kernel function or reads a variable).
+    kept, None where it is not known; without it none is. Entries of flag and symbol tables
+    whose value stays unknown are left out. Returns None for a format that only the kernel can
+    evaluate (it calls a kernel function or reads a variable).
     """
     try:
         parsed = _FormatParser(print_fmt, names, constant).format()
