@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice, repeat
 from operator import itemgetter, length_hint
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from ptrace_client.errors import ClientError
-from ptrace_client.event_decoder import EventDecoder
-from ptrace_client.fusing import Fused, fuse
 from ptrace_client.losses import Losses
-from ptrace_client.order import Merger
-from ptrace_client.script import Binding, Callback
+from ptrace_client.order import BatchMerger, Merger
 from ptrace_client.script_errors import ScriptErrors
 from ptrace_client.stacks import StackTable
+from ptrace_client.targets import Binding, Callback, Rows, Target
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
@@ -25,14 +23,6 @@ if TYPE_CHECKING:
 _CHUNK: Final = 256
 
 _time = itemgetter(0)
-
-
-class _Target(NamedTuple):
-    """Where the events of a schema go: to the handler, or faster to what it was fused into."""
-
-    decoder: EventDecoder
-    handler: Callback
-    fused: Fused | None
 
 
 class Dispatcher:
@@ -66,19 +56,22 @@ class Dispatcher:
         self._stacks = StackTable() if stacks is None else stacks
         self._between = between
         single = [binding for binding in bindings if not binding.is_batch]
-        self._merger = Merger() if order or len(single) > 1 else None
+        mixed = order and len(single) == 1 and single[0].mixes_cpus
+        self._merger = Merger() if (order or len(single) > 1) and not mixed else None
+        self._batch_merger: BatchMerger | None = None
         self._known = {schema.id for schema in started.schemas}
-        self._events: dict[int, _Target] = {}
+        self._events: dict[int, Target] = {}
         self._batches: dict[int, tuple[BatchDecoder, Callback]] = {}
         # Sentences for the user about the events of this stream.
         self.warnings: list[str] = []
         offset = started.realtime_offset
+        timed = self._merger is not None or mixed
         for binding in single:
-            columns = self._columns(binding)
-            decoder = EventDecoder(binding.schema, offset, columns, self._stacks)
-            self.warnings += decoder.warnings
-            fused = self._fuse(binding, decoder, offset)
-            self._events[binding.schema.id] = _Target(decoder, binding.handler, fused)
+            target = binding.target(offset, self._stacks, timed=timed)
+            self.warnings += target.warnings
+            self._events[binding.schema.id] = target
+            if mixed:
+                self._batch_merger = BatchMerger(binding.schema, target.rows)
         for binding in bindings:
             if binding.is_batch:
                 self._add_batch_handler(binding, offset)
@@ -91,12 +84,12 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """Events that wait for a round mark, count."""
-        return len(self._merger) if self._merger is not None else 0
+        return sum(map(len, self._mergers))
 
     @property
     def late(self) -> int:
         """Events that came too late to be put in order, count."""
-        return self._merger.late if self._merger is not None else 0
+        return sum(merger.late for merger in self._mergers)
 
     def message(self, message: pb.TraceResponse) -> None:
         """Deliver what a message carries. Raise ClientError where it is damaged."""
@@ -108,13 +101,25 @@ class Dispatcher:
                 return
             self._batch(batch)
         self._stacks.forget(message.forget_stacks_below)
-        if self._merger is not None and message.HasField("mark"):
-            self._deliver_merged(message.mark.time)
+        if message.HasField("mark"):
+            self._deliver_until(message.mark.time)
 
     def finish(self) -> None:
         """Deliver what still waits for a round mark."""
+        self._deliver_until(None)
+
+    @property
+    def _mergers(self) -> list[Merger | BatchMerger]:
+        return [it for it in (self._merger, self._batch_merger) if it is not None]
+
+    def _deliver_until(self, mark: int | None) -> None:
+        """Deliver what waits and is older than `mark`; everything for None."""
         if self._merger is not None:
-            self._deliver_merged(None)
+            self._deliver_merged(self._merger, mark)
+        if self._batch_merger is not None:
+            (target,) = self._events.values()
+            for cpu, rows in self._batch_merger.take(mark):
+                self._deliver(target, rows, cpu)
 
     def _add_batch_handler(self, binding: Binding, realtime_offset: int) -> None:
         # NumPy takes longer to import than all the rest.
@@ -122,17 +127,6 @@ class Dispatcher:
 
         decoder = BatchDecoder(binding.schema, realtime_offset, self._stacks)
         self._batches[binding.schema.id] = decoder, binding.handler
-
-    def _fuse(self, binding: Binding, decoder: EventDecoder, offset: int) -> Fused | None:
-        # All columns are for a handler that may do with an event what is not seen in its source.
-        if self._merger is not None or binding.columns is None:
-            return None
-        return fuse(binding.handler, binding.schema, decoder.layout, offset)
-
-    def _columns(self, binding: Binding) -> Collection[str] | None:
-        if self._merger is None or binding.columns is None:
-            return binding.columns
-        return binding.columns | {"_time"}
 
     def _lost(self, loss: pb.Loss) -> None:
         if self._losses.add(loss) and self._lost_callback is not None and not self.done:
@@ -142,23 +136,26 @@ class Dispatcher:
     def _batch(self, batch: pb.Batch) -> None:
         if batch.schema_id in self._events:
             target = self._events[batch.schema_id]
-            rows = target.decoder.rows(batch)
+            if self._batch_merger is not None:
+                self._batch_merger.add(batch)
+                return
+            rows = target.rows(batch)
             if self._merger is None:
-                self._deliver(target, rows, batch)
+                self._deliver(target, rows, batch.cpu)
                 return
             kept = list(rows)
-            events = target.decoder.events(batch.cpu, iter(kept))
-            self._merger.add(zip(map(_time, kept), repeat(target.handler), events))
+            items = target.items(batch.cpu, iter(kept))
+            self._merger.add(zip(map(_time, kept), repeat(target.call(batch.cpu)), items))
         elif batch.schema_id in self._batches:
             self._deliver_batch(batch)
         elif batch.schema_id not in self._known:
             raise ClientError(f"the server sent a batch of unknown schema {batch.schema_id}", 1)
 
-    def _deliver(self, target: _Target, rows: Iterator[Any], batch: pb.Batch) -> None:
-        """Handle the events that are in `rows`, those of `batch`, and go on after exceptions."""
-        handler, fused, cpu = target.handler, target.fused, batch.cpu
-        events = target.decoder.events(cpu, rows)
-        end = batch.count - min(batch.count, self._left)
+    def _deliver(self, target: Target, rows: Rows, cpu: int) -> None:
+        """Handle the events that are in `rows`, and go on after exceptions."""
+        fused, call, count = target.fused, target.call(cpu), length_hint(rows)
+        items = target.items(cpu, rows)
+        end = count - min(count, self._left)
         while (left := length_hint(rows)) > end:
             size = min(_CHUNK, left - end)
             try:
@@ -166,23 +163,22 @@ class Dispatcher:
                 if fused is not None:
                     fused(islice(rows, size), cpu)
                 else:
-                    for event in islice(events, size):
-                        handler(event)
+                    for item in islice(items, size):
+                        call(item)
             except Exception as error:
                 self._errors.record(error)
             finally:
                 self._count(left - length_hint(rows))
             self._between()
 
-    def _deliver_merged(self, until: int | None) -> None:
-        assert self._merger is not None
-        entries = self._merger.take(until)
+    def _deliver_merged(self, merger: Merger, until: int | None) -> None:
+        entries = merger.take(until)
         end = len(entries) - min(len(entries), self._left)
         rest = iter(entries)
         while (left := length_hint(rest)) > end:
             try:
-                for _, handler, event in islice(rest, min(_CHUNK, left - end)):
-                    handler(event)
+                for _, call, item in islice(rest, min(_CHUNK, left - end)):
+                    call(item)
             except Exception as error:
                 self._errors.record(error)
             finally:

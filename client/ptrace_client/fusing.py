@@ -20,7 +20,6 @@ import ast
 import copy
 import types
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ptrace_client.decode import DYNAMIC_KINDS, RowLayout, TextCache, event_name
@@ -28,10 +27,8 @@ from ptrace_client.event_class import is_taken
 from ptrace_client.event_fields import common_keys, derived_columns, has_own_cpu, is_sample
 from ptrace_client.projection import event_reads
 from ptrace_client.source import definition
+from ptrace_client.targets import Fused
 from ptrace_proto import ptrace_pb2 as pb
-
-# Takes rows, to their end or until an exception, and the number of the CPU that they are from.
-Fused = Callable[[Iterator[tuple[Any, ...]], int], None]
 
 _ROWS: Final = ".rows"
 _ROW: Final = ".row"

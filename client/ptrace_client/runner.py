@@ -18,8 +18,9 @@ from ptrace_client.interval import Ticker
 from ptrace_client.losses import Losses
 from ptrace_client.printing import terminal_safe
 from ptrace_client.run_signals import RunSignals
-from ptrace_client.script import Script, load_script
-from ptrace_client.script_errors import EndRun, ScriptErrors
+from ptrace_client.script import load_script
+from ptrace_client.script_errors import EndRun
+from ptrace_client.targets import RunScript
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class EventStream(Protocol):
 
 
 def run_script(
-    script: Script,
+    script: RunScript,
     open_stream: Callable[[], EventStream],
     options: RunOptions,
     reconnector: Reconnector | None = None,
@@ -128,7 +129,7 @@ def _calm_collector() -> Iterator[None]:
 
 class _Run:
     def __init__(
-        self, script: Script, options: RunOptions, reconnector: Reconnector | None
+        self, script: RunScript, options: RunOptions, reconnector: Reconnector | None
     ) -> None:
         self._reconnector = reconnector
         # All before this time has been delivered; CLOCK_MONOTONIC of the host, ns.
@@ -138,7 +139,7 @@ class _Run:
         self.signals = RunSignals()
         self._script = script
         self._options = options
-        self._errors = ScriptErrors(options.strict)
+        self._errors = script.errors(options.strict)
         self._losses = Losses(options.quiet)
         self._stream: EventStream | None = None
         self._dispatcher: Dispatcher | None = None
@@ -150,7 +151,7 @@ class _Run:
 
     def run(self, open_stream: Callable[[], EventStream]) -> int:
         script = self._script
-        if script.path and not self._options.quiet:
+        if script.announced and not self._options.quiet:
             self._errors.call(print, f"Loaded module: {script.path}")
         if script.init is not None and not self._errors.call(script.init):
             return 1
@@ -198,7 +199,7 @@ class _Run:
             stream.started,
             self._errors,
             self._losses,
-            order=options.order,
+            order=options.order or self._script.orders_always,
             limit=left,
             lost=self._script.lost,
             between=self._between,
@@ -285,6 +286,8 @@ class _Run:
                 _warn(text)
             for throttle in message.throttles:
                 self._losses.throttle(throttle)
+                if self._script.throttled is not None:
+                    self._errors.call(self._script.throttled, throttle.started, throttle.time)
             dispatcher.message(message)
             if message.HasField("end"):
                 self._end = message.end

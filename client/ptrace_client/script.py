@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Final
 
 from ptrace_client.decode import event_name
 from ptrace_client.errors import ClientError
 from ptrace_client.event_fields import is_sample
+from ptrace_client.event_target import EventTarget
 from ptrace_client.module_loader import load_module
 from ptrace_client.projection import Reads, batch_reads, columns, event_reads, projection
+from ptrace_client.script_errors import ScriptErrors
+from ptrace_client.stacks import StackTable
+from ptrace_client.targets import Callback
 from ptrace_proto import ptrace_pb2 as pb
-
-Callback = Callable[..., Any]
 
 _BATCH_SUFFIX = "__batch"
 # Names that are shown of a long list.
@@ -37,15 +39,26 @@ class Binding:
     handler: Callback
     is_batch: bool
     reads: Reads
+    # The class of an event tells its CPU.
+    mixes_cpus: Final = False
 
     @property
     def columns(self) -> frozenset[str] | None:
         """The columns that it reads; None for all of them."""
         return columns(self.reads, self.schema)
 
+    def target(self, realtime_offset: int, stacks: StackTable, *, timed: bool) -> EventTarget:
+        """Return where the events go, see targets.Binding."""
+        return EventTarget(
+            self.schema, self.handler, self.columns, realtime_offset, stacks, timed=timed
+        )
+
 
 class Script:
     """The callbacks of a loaded module, looked up once. Any callable object counts."""
+
+    orders_always: Final = False
+    throttled: Final = None
 
     def __init__(self, module: types.ModuleType) -> None:
         # Path of the file, absolute; the module's name where it has none.
@@ -59,6 +72,15 @@ class Script:
         self.lost = self._callables.get("__lost__")
         self.reconnected = self._callables.get("__reconnected__")
         self._reads: dict[str, Reads] = {}
+
+    @property
+    def announced(self) -> bool:
+        """Whether the user is told that it was loaded: what has no file is none of theirs."""
+        return bool(self.path)
+
+    def errors(self, strict: bool) -> ScriptErrors:
+        """Return what becomes of the exceptions of a run."""
+        return ScriptErrors(strict)
 
     def projections(
         self, described: Sequence[pb.EventSchema], all_fields: bool

@@ -95,7 +95,9 @@ def run(
         contextlib.redirect_stderr(io.StringIO()) as errors,
     ):
         script_errors = ScriptErrors(options.pop("strict", False))
-        with contextlib.nullcontext() if fusing else patch("ptrace_client.dispatch.fuse", never):
+        with (
+            contextlib.nullcontext() if fusing else patch("ptrace_client.event_target.fuse", never)
+        ):
             dispatcher = Dispatcher(
                 Script(module).bind([schema], False),
                 make_started(schema),
