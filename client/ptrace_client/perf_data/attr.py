@@ -7,6 +7,8 @@ include/uapi/linux/perf_event.h.
 from __future__ import annotations
 
 import enum
+import struct
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,3 +99,53 @@ class EventAttr:
     def sample_id_all(self) -> bool:
         """Whether records other than samples end with a sample_id."""
         return bool(self.flags & FLAG_SAMPLE_ID_ALL)
+
+
+# type, size, config, period, sample_type, read_format, flags, wakeup, bp_type, config1, config2,
+# branch_sample_type, regs_user, stack_user, clockid, regs_intr, aux_watermark, max_stack,
+# reserved, aux_sample_size, reserved, sig_data.
+_STRUCT: Final = "IIQQQQQIIQQQQIiQIHHIIQ"
+_FLAGS_INDEX: Final = 6
+# PERF_ATTR_SIZE_VER0; perf takes a size of 0 for it.
+LEAST_ATTR_SIZE: Final = 64
+# The only member of the bit field with more than one bit: precise_ip.
+_PRECISE: Final = 15
+
+
+def attr_size(data: bytes, order: str) -> int:
+    """Return the size that an attr, of which `data` is the start, tells of itself."""
+    size: int = struct.unpack_from(f"{order}I", data, 4)[0]
+    return size or LEAST_ATTR_SIZE
+
+
+def parse_attr(data: bytes, order: str) -> EventAttr:
+    """Read an attr of any size; what it lacks is 0, what is newer than ATTR_SIZE is left out."""
+    members = list(struct.unpack(order + _STRUCT, data[:ATTR_SIZE].ljust(ATTR_SIZE, b"\0")))
+    flags = members[_FLAGS_INDEX]
+    if order == ">":
+        flags = mirrored(flags)
+    members[_FLAGS_INDEX] = mirrored(flags) if sys.byteorder == "big" else flags
+    return EventAttr(
+        type=members[0],
+        config=members[2],
+        sample_period=members[3],
+        sample_type=members[4],
+        read_format=members[5],
+        flags=flags,
+        bp_type=members[8],
+        config1=members[9],
+        config2=members[10],
+        branch_sample_type=members[11],
+        sample_regs_user=members[12],
+        sample_stack_user=members[13],
+        clockid=members[14],
+        sample_regs_intr=members[15],
+        raw=struct.pack("=" + _STRUCT, *members),
+    )
+
+
+def mirrored(flags: int) -> int:
+    """Turn the bit field between big-endian machines, where C starts at the top, and others."""
+    turned = int(f"{flags:064b}"[::-1], 2)
+    low, high = turned >> _PRECISE & 1, turned >> _PRECISE + 1 & 1
+    return turned & ~(3 << _PRECISE) | (high | low << 1) << _PRECISE

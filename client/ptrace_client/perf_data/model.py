@@ -142,6 +142,9 @@ class SampleLayout(Protocol):
     # Members that every sample has at the same place: name as in Sample, offset from the start
     # of the record, struct code with its byte order's prefix ("<Q").
     fixed: tuple[tuple[str, int, str], ...]
+    # Where the u32 with the size of PERF_SAMPLE_RAW's content lies, from the start of the record;
+    # the content follows. -1 where there is none, or where the place is another in each sample.
+    raw_place: int
 
     def raw(self, data: Buffer, start: int, end: int) -> tuple[int, int]:
         """Return (offset in `data`, size) of PERF_SAMPLE_RAW's content; (0, 0) without it."""
@@ -167,6 +170,17 @@ class RecordedEvent:
     scale: float = 1.0
     # Where its samples go; set by who reads the recording.
     sink: Sink | None = field(default=None, repr=False)
+
+
+class SampleId(NamedTuple):
+    """What a record other than a sample says of its origin; perf's defaults where it does not."""
+
+    pid: int = (1 << 32) - 1
+    tid: int = (1 << 32) - 1
+    time: int = (1 << 64) - 1
+    id: int = (1 << 64) - 1
+    stream_id: int = (1 << 64) - 1
+    cpu: int = (1 << 32) - 1
 
 
 class Record(NamedTuple):
@@ -235,6 +249,8 @@ class Recording(Protocol):
     events: list[RecordedEvent]
     features: Features
     tracing: TracingData | None
+    # What the user should know of the recording, a sentence each; more may come while reading.
+    notes: list[str]
 
     def records(self) -> Iterator[Record]:
         """Yield the records in the order in which perf would process them.
@@ -243,6 +259,9 @@ class Recording(Protocol):
         a pipe declares later are in `events` before their first sample. Raise ClientError for
         what is damaged, saying where.
         """
+
+    def sample_id(self, record: Record) -> SampleId:
+        """Return the trailer of a record that is no sample, for kinds below HEADER_ATTR."""
 
     def event_of(self, id: int) -> RecordedEvent | None:
         """Return the event that has an id."""
