@@ -10,7 +10,7 @@ import sys
 
 sys.path.append(os.environ["PERF_EXEC_PATH"] + "/scripts/python/Perf-Trace-Util/lib/Perf/Trace")
 
-import perf_trace_context  # noqa: E402
+import perf_trace_context
 
 FUNCTIONS = "functions" in sys.argv[1:]
 LOCATED = "lines" in sys.argv[1:]

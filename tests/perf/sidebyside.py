@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -95,7 +94,8 @@ def first_difference(perfs: str, ours: str) -> str:
         zip(perfs.splitlines(), ours.splitlines(), strict=False), 1
     ):
         if left != right:
-            place = len(os.path.commonprefix((left, right)))
+            pairs = enumerate(zip(left, right, strict=False))
+            place = next((at for at, (one, other) in pairs if one != other), len(left))
             start = max(place - 60, 0)
             return (
                 f"line {number}, character {place}:\n"
