@@ -52,15 +52,18 @@ def flag_str(event_name: str, field_name: str, value: int) -> str:
     if not field:
         return ""
     names = field["values"]
-    text = separator = ""
+    text = ""
+    is_first = True
     for bits in sorted(names):
         if not bits:
             if not value:
                 text += names[bits]
                 break
         elif value & bits == bits:
-            text += separator + names[bits]
-            separator = f" {field['delim']} " if field["delim"] else ""
+            if not is_first and field["delim"]:
+                text += f" {field['delim']} "
+            text += names[bits]
+            is_first = False
             value &= ~bits
     return text
 
