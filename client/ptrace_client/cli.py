@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "run": "Run a handler script on live events.",
     "trace": "Print live events, without a script.",
     "examples": "List ready analyses, or print one.",
+    "scripts": "List the scripts that have a name.",
     "list": "List the events of the host.",
     "template": "Write a script to start from.",
     "whoami": "Show what the policy allows you.",
