@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import struct
+from typing import Final, Literal
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.model import Buffer
+
+# struct's prefixes as int.from_bytes() names them.
+BYTE_ORDERS: Final[dict[str, Literal["little", "big"]]] = {"<": "little", ">": "big"}
 
 
 def damage(where: str, offset: int, what: str) -> ClientError:
@@ -24,6 +28,8 @@ class Cursor:
         self.position = start
         self.end = end
         self.where = where
+        # Where `data` starts in the recording.
+        self.base = 0
         self._order = order
         self._u32 = struct.Struct(f"{order}I")
         self._u64 = struct.Struct(f"{order}Q")
@@ -35,7 +41,7 @@ class Cursor:
 
     def fail(self, what: str) -> ClientError:
         """Return the error for what lies at the current position."""
-        return damage(self.where, self.position, what)
+        return damage(self.where, self.base + self.position, what)
 
     def skip(self, size: int) -> int:
         """Go over `size` bytes and return where they start."""

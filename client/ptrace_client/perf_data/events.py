@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_data.attr import EventAttr, EventKind, SampleType
+from ptrace_client.perf_data.attr import EventAttr, SampleType
 from ptrace_client.perf_data.event_names import event_name
 from ptrace_client.perf_data.model import (
     Buffer,
@@ -62,6 +62,17 @@ class Trailer:
         return SampleId(**dict(zip(self._names, values, strict=True)))
 
 
+class CommonPlaces(NamedTuple):
+    """Where the samples of all events have what is needed to queue them.
+
+    `unpack` returns kind, misc, size, id and time, without the id where there is one event.
+    """
+
+    unpack: Callable[[Buffer, int], tuple[Any, ...]]
+    # Bytes that a sample must have at least.
+    least: int
+
+
 class Events:
     """The events in the order in which they were declared."""
 
@@ -69,6 +80,12 @@ class Events:
         self.all: list[RecordedEvent] = []
         self.by_id: dict[int, RecordedEvent] = {}
         self.trailers: list[Trailer] = []
+        # By event: where its samples have their time, from their start; 0 where they have none.
+        self.time_places: list[int] = []
+        # None where the events differ, or lack a time.
+        self.common: CommonPlaces | None = None
+        # Indices of events that the recording names.
+        self.named: set[int] = set()
         self._order = order
         self._path = path
         # Where the id of a sample lies, from its start; 0 where it has none.
@@ -82,10 +99,12 @@ class Events:
         layout.event = event
         self.all.append(event)
         self.trailers.append(Trailer(attr, self._order))
+        self.time_places.append(time_place(attr))
         if len(self.all) == 1:
             self.id_place = id_place(attr)
         for id in ids:
             self.by_id.setdefault(id, event)
+        self.common = self._common()
         return event
 
     def check(self) -> None:
@@ -99,9 +118,26 @@ class Events:
     def complete(self, tracing: TracingData | None) -> None:
         """Give formats to the tracepoints, and names to the events that have none."""
         for event in self.all:
-            if tracing and event.format is None and event.attr.type == EventKind.TRACEPOINT:
+            if tracing and event.format is None and event.is_tracepoint:
                 event.format = tracing.formats.get(event.attr.config)
-            event.name = event.name or event_name(event.attr, event.format)
+            if event.index not in self.named:
+                event.name = event_name(event.attr, event.format)
+
+    def _common(self) -> CommonPlaces | None:
+        ids, times = {id_place(event.attr) for event in self.all}, {*self.time_places}
+        if len(ids) > 1 or len(times) > 1:
+            return None
+        id_at, time_at = ids.pop(), times.pop()
+        if not time_at or (len(self.all) > 1 and not id_at):
+            return None
+        places = [time_at] if len(self.all) == 1 else [id_at, time_at]
+        pattern, end = self._order + "IHH", _HEADER
+        for place in places:
+            if place < end:
+                return None
+            pattern, end = f"{pattern}{place - end}xQ", place + 8
+        layout = struct.Struct(pattern)
+        return CommonPlaces(layout.unpack_from, layout.size)
 
     def of_sample(self, data: Buffer, start: int, end: int) -> RecordedEvent | None:
         """Return the event of a sample; None where its id is unknown."""
@@ -128,6 +164,14 @@ class Events:
             return None
         event = self.of_id(self._u64(data, end - first.id_place)[0])
         return self.trailers[event.index] if event else None
+
+
+def time_place(attr: EventAttr) -> int:
+    """Where the time of an event's samples lies, from their start; 0 where there is none."""
+    if not attr.sample_type & SampleType.TIME:
+        return 0
+    before = (SampleType.IDENTIFIER, SampleType.IP, SampleType.TID)
+    return _HEADER + 8 * sum(1 for bit in before if attr.sample_type & bit)
 
 
 def id_place(attr: EventAttr) -> int:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.attr import EventAttr, parse_attr
-from ptrace_client.perf_data.cursor import Cursor
+from ptrace_client.perf_data.cursor import BYTE_ORDERS, Cursor
 from ptrace_client.perf_data.model import Features
 
 
@@ -153,7 +153,7 @@ def read_build_ids(cursor: Cursor, order: str, features: Features) -> None:
     while cursor.left >= _BUILD_ID_ENTRY:
         cursor.skip(4)
         packed = cursor.take(4)
-        misc, size = (int.from_bytes(half, _NAMES[order]) for half in (packed[:2], packed[2:]))
+        misc, size = (int.from_bytes(half, BYTE_ORDERS[order]) for half in (packed[:2], packed[2:]))
         if size < _BUILD_ID_ENTRY:
             raise cursor.fail(f"an entry of {size} bytes")
         entry = cursor.take(size - 8)
@@ -161,6 +161,3 @@ def read_build_ids(cursor: Cursor, order: str, features: Features) -> None:
         length = entry[24] if misc & _SIZE_KNOWN else 20
         path = entry[28:].partition(b"\0")[0].decode(errors="surrogateescape")
         features.build_ids[path] = build_id[: min(length, 20)]
-
-
-_NAMES: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}

@@ -7,12 +7,12 @@ Recording.records(); the rest of the client knows recordings by this module alon
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from mmap import mmap
 from typing import NamedTuple, Protocol, TypeAlias
 
-from ptrace_client.perf_data.attr import EventAttr
+from ptrace_client.perf_data.attr import EventAttr, EventKind
 from ptrace_formats.event_format import EventFormat
 
 # What records lie in. Slices of either are bytes, and struct's unpack_from() reads both.
@@ -171,6 +171,11 @@ class RecordedEvent:
     # Where its samples go; set by who reads the recording.
     sink: Sink | None = field(default=None, repr=False)
 
+    @property
+    def is_tracepoint(self) -> bool:
+        """Whether its samples' raw data is a record of the kernel's tracing."""
+        return self.attr.type == EventKind.TRACEPOINT
+
 
 class SampleId(NamedTuple):
     """What a record other than a sample says of its origin; perf's defaults where it does not."""
@@ -246,19 +251,33 @@ class Recording(Protocol):
     path: str
     big_endian: bool
     is_pipe: bool
-    events: list[RecordedEvent]
-    features: Features
-    tracing: TracingData | None
     # What the user should know of the recording, a sentence each; more may come while reading.
     notes: list[str]
+
+    @property
+    def events(self) -> list[RecordedEvent]:
+        """The events, in the order in which the recording declares them."""
+
+    @property
+    def features(self) -> Features:
+        """What perf noted of the host and of itself."""
+
+    @property
+    def tracing(self) -> TracingData | None:
+        """What perf copied of tracefs; None where nothing."""
 
     def records(self) -> Iterator[Record]:
         """Yield the records in the order in which perf would process them.
 
         Samples come with their event; one of an unknown id is counted and left out. Events that
-        a pipe declares later are in `events` before their first sample. Raise ClientError for
-        what is damaged, saying where.
+        a pipe declares later are in `events` before their first sample. What only declares
+        (attrs, features, names) or ends a round is taken in and not yielded, and so are records
+        that hold compressed ones. Raise ClientError for what is damaged, saying where, behind
+        all that came before it. A pipe can be read once only.
         """
+
+    def batches(self) -> Iterator[Sequence[Record]]:
+        """Yield what records() yields in portions, which is cheaper."""
 
     def sample_id(self, record: Record) -> SampleId:
         """Return the trailer of a record that is no sample, for kinds below HEADER_ATTR."""

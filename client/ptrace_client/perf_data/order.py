@@ -15,47 +15,74 @@ from typing import Final
 from ptrace_client.perf_data.model import Record
 
 _TIME: Final = itemgetter(6)
-# Records that wait. More are in no round of a file that perf wrote by itself: its buffers would
-# have to hold GBs. Then the older half goes, as in perf.
+# Records that wait, some 200 bytes each. More are in no two rounds that perf writes by itself:
+# its buffers would have to hold hundreds of MB.
 MOST_WAITING: Final = 1 << 21
+# Bytes of records that wait and do not lie in a file: of pipes, and decompressed ones.
+MOST_HELD: Final = 256 << 20
 
 
 class Rounds:
-    """Records that wait for their turn."""
+    """Records that wait for their turn. Equal times keep the order of the file."""
 
     def __init__(self) -> None:
-        # Whoever reads appends here.
+        # Whoever reads appends here; each record has a time.
         self.waiting: list[Record] = []
+        # Records that came too late: something newer had been released.
+        self.late = 0
         self._newest = 0
         self._limit = 0
+        self._released = 0
+        self._held = 0
+        self._held_before = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether relieve() is to be called before more is read."""
+        return len(self.waiting) >= MOST_WAITING or self._held + self._held_before > MOST_HELD
+
+    def hold(self, size: int) -> None:
+        """Count memory that records of this round lie in."""
+        self._held += size
 
     def finish(self) -> list[Record]:
         """End a round: return the records whose turn has come, in order."""
+        self._held_before, self._held = self._held, 0
         waiting = self.waiting
         if not waiting:
             return []
         waiting.sort(key=_TIME)
-        self._newest = max(self._newest, waiting[-1][6])
+        self._newest = max(self._newest, waiting[-1].time)
         released = self._release(self._limit)
         self._limit = self._newest
         return released
 
-    def half(self) -> list[Record]:
-        """Return the records of the older half of the time that is waiting."""
+    def relieve(self) -> list[Record]:
+        """Return the older half of what waits, or all if that holds too much memory."""
         waiting = self.waiting
+        if not waiting or self._held + self._held_before > MOST_HELD:
+            self._held = self._held_before = 0
+            return self.rest()
         waiting.sort(key=_TIME)
-        self._newest = max(self._newest, waiting[-1][6])
-        self._limit = waiting[0][6] + (waiting[-1][6] - waiting[0][6]) // 2
+        self._newest = max(self._newest, waiting[-1].time)
+        self._limit = waiting[len(waiting) // 2].time
         return self._release(self._limit)
 
     def rest(self) -> list[Record]:
         """Return all that is left, in order."""
-        self.waiting.sort(key=_TIME)
+        waiting = self.waiting
+        waiting.sort(key=_TIME)
+        if waiting:
+            self._newest = max(self._newest, waiting[-1].time)
         return self._release(1 << 64)
 
     def _release(self, limit: int) -> list[Record]:
         """Take the records up to a time, of the sorted list."""
-        count = bisect_right(self.waiting, limit, key=_TIME)
-        released = self.waiting[:count]
-        del self.waiting[:count]
+        waiting = self.waiting
+        self.late += bisect_right(waiting, self._released - 1, key=_TIME)
+        count = bisect_right(waiting, limit, key=_TIME)
+        released = waiting[:count]
+        del waiting[:count]
+        if released:
+            self._released = max(self._released, released[-1].time)
         return released

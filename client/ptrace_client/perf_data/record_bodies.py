@@ -164,7 +164,7 @@ class Trace(NamedTuple):
     size: int
     offset: int
     reference: int
-    index: int
+    buffer: int
     tid: int
     cpu: int
 
@@ -350,11 +350,13 @@ def _namespaces(fields: _Fields, record: Record) -> Body:
 
 
 def _ksymbol(fields: _Fields, record: Record) -> Body:
-    return KernelSymbol(*fields.numbers("QI2H"), fields.line())
+    address, size, type, flags = fields.numbers("QI2H")
+    return KernelSymbol(address, size, type, flags, fields.line())
 
 
 def _bpf_event(fields: _Fields, record: Record) -> Body:
-    return BpfEvent(*fields.numbers("2HI"), fields.take(8))
+    type, flags, id = fields.numbers("2HI")
+    return BpfEvent(type, flags, id, fields.take(8))
 
 
 def _cgroup(fields: _Fields, record: Record) -> Body:

@@ -4,82 +4,90 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import struct
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_data.attr import LEAST_ATTR_SIZE, attr_size, parse_attr
 from ptrace_client.perf_data.cursor import Cursor, damage
-from ptrace_client.perf_data.events import Events
-from ptrace_client.perf_data.features import (
-    Feature,
-    event_descriptions,
-    read_build_ids,
-    read_feature,
-)
+from ptrace_client.perf_data.declarations import Declarations
 from ptrace_client.perf_data.header import (
     PIPE_HEADER_SIZE,
-    FileHeader,
     Section,
     byte_order,
     read_header,
 )
 from ptrace_client.perf_data.model import (
-    Buffer,
     Features,
     Record,
     RecordedEvent,
     Recording,
+    RecordKind,
     SampleId,
     TracingData,
 )
+from ptrace_client.perf_data.pipe import Pipe
 from ptrace_client.perf_data.scan import Scan
-from ptrace_client.perf_data.tracing_data import read_tracing_data
-
-_MOST_EVENTS: Final = 1 << 16
 
 
 def open_recording(path: str) -> Recording:
-    """Open a perf.data file, or standard input for "-".
+    """Open a perf.data file, or what comes from standard input for "-".
 
-    Raise ClientError where it cannot be opened or is none.
+    Returns once the events are known. Raise ClientError where it cannot be opened or is none.
     """
-    if path == "-":
-        raise ClientError("reading a recording from standard input is not possible")
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise ClientError(f"{path}: this file is empty")
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        descriptor = os.dup(sys.stdin.fileno()) if path == "-" else os.open(path, os.O_RDONLY)
     except (OSError, ValueError) as error:
         raise ClientError(f"cannot open {path}: {error}") from None
+    try:
+        return _opened("standard input" if path == "-" else path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: str, descriptor: int) -> Recording:
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise ClientError(
+            f"{path}: this is a directory, as perf record --threads writes it; name the file in "
+            "it that holds what you want, or record without --threads"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        return _RecordedPipe(path, os.dup(descriptor))
+    if status.st_size == 0:
+        raise ClientError(f"{path}: the file is empty")
+    data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     order, is_pipe = byte_order(data[:PIPE_HEADER_SIZE], path)
     if is_pipe:
-        raise ClientError(f"{path}: this was written into a pipe, which is not read")
-    return RecordedFile(path, data, order)
+        return _SavedPipe(path, data, order)
+    return _RecordedFile(path, data, order)
 
 
-class RecordedFile:
-    """A perf.data file (the protocol Recording)."""
+class _Recording:
+    """What all kinds of recordings have in common (the protocol Recording)."""
 
-    is_pipe = False
-
-    def __init__(self, path: str, data: mmap.mmap, order: str) -> None:
+    def __init__(self, path: str, order: str, *, is_pipe: bool) -> None:
         self.path = path
         self.big_endian = order == ">"
-        self.features = Features()
-        self.tracing: TracingData | None = None
+        self.is_pipe = is_pipe
         self.notes: list[str] = []
-        self._data = data
-        self._order = order
-        self._header = read_header(data, path)
-        self._events = Events(order, path)
-        self.events: list[RecordedEvent] = self._events.all
-        self._read_attrs()
-        self._read_features()
-        self._events.complete(self.tracing)
+        self._declared = Declarations(path, order)
+
+    @property
+    def events(self) -> list[RecordedEvent]:
+        """The events, as declared."""
+        return self._declared.events.all
+
+    @property
+    def features(self) -> Features:
+        """What perf noted."""
+        return self._declared.features
+
+    @property
+    def tracing(self) -> TracingData | None:
+        """What perf copied of tracefs."""
+        return self._declared.tracing
 
     def records(self) -> Iterator[Record]:
         """Yield the records in the order in which perf would process them."""
@@ -88,100 +96,168 @@ class RecordedFile:
 
     def batches(self) -> Iterator[Sequence[Record]]:
         """Yield the same in portions."""
-        start, size = self._header.data
-        scan = Scan(self._events, self._order, self.path)
-        end = min(start + size, len(self._data)) if size else len(self._data)
-        stopped = yield from scan.stretch(self._data, start, end)
-        yield scan.rounds.rest()
-        if start + size > len(self._data) or stopped < end:
-            raise damage(
-                f"{self.path}: records", stopped, "the file ends in the middle of its records"
-            )
+        raise AssertionError("every kind of recording has its own")
 
     def sample_id(self, record: Record) -> SampleId:
         """Return the trailer of a record that is no sample."""
-        trailer = self._events.trailer(record.data, record.start, record.end)
-        return trailer.read(record.data, record.start, record.end) if trailer else SampleId()
+        data, start, end = record.data, record.start, record.end
+        trailer = self._declared.events.trailer(data, start, end)
+        if record.kind >= RecordKind.HEADER_ATTR or trailer is None:
+            return SampleId()
+        return trailer.read(data, start, end)
 
     def event_of(self, id: int) -> RecordedEvent | None:
         """Return the event that has an id."""
-        return self._events.of_id(id)
+        return self._declared.events.of_id(id)
+
+    def _finished(self, scan: Scan) -> None:
+        """Note what was strange, once all is read."""
+        if scan.unknown:
+            self.notes.append(
+                f"{self.path}: {scan.unknown} samples have ids that no event has; left out"
+            )
+        if scan.rounds.late:
+            self.notes.append(f"{self.path}: {scan.rounds.late} records came out of order")
+
+    def _check_formats(self) -> None:
+        """Raise ClientError for tracepoints of which nothing says what they record."""
+        for event in self.events:
+            if event.is_tracepoint and event.format is None:
+                raise ClientError(
+                    f"{self.path}: it has no format of the tracepoint {event.attr.config}, which "
+                    "tells what its samples hold; the tracing data is missing or cut off: "
+                    "record again"
+                )
+
+
+class _RecordedFile(_Recording):
+    """A perf.data file."""
+
+    def __init__(self, path: str, data: mmap.mmap, order: str) -> None:
+        super().__init__(path, order, is_pipe=False)
+        self._data = data
+        self._header = read_header(data, path)
+        self._read_attrs()
+        self._read_features()
+        self._declared.complete()
+        self._check_formats()
+
+    def batches(self) -> Iterator[Sequence[Record]]:
+        """Yield the records in portions."""
+        start, size = self._header.data
+        length = len(self._data)
+        end = min(start + size, length) if size else length
+        scan = Scan(self._declared)
+        stopped = yield from scan.stretch(self._data, start, end)
+        yield scan.rounds.rest()
+        self._finished(scan)
+        if stopped != end or start + size > length:
+            raise damage(f"{self.path}: records", stopped, "the records end in the middle of one")
 
     def close(self) -> None:
         """Close the file."""
-        self._data.close()
+        _close(self._data)
 
     def _read_attrs(self) -> None:
         offset, size = self._header.attrs
         where = f"{self.path}: attrs"
-        cursor = Cursor(self._data, offset, offset + size, self._order, where)
-        count = size // self._header.attr_size
-        if count > _MOST_EVENTS:
-            raise cursor.fail(f"{count} events")
-        for _ in range(count):
-            own = attr_size(self._data[cursor.position : cursor.position + 8], self._order)
-            if own < LEAST_ATTR_SIZE:
-                raise cursor.fail(f"an attr of {own} bytes")
-            attr = parse_attr(cursor.take(own), self._order)
-            ids = Section(cursor.u64(), cursor.u64())
-            self._events.add(attr, self._read_ids(ids))
-        self._events.check()
+        cursor = Cursor(self._data, offset, offset + size, self._declared.order, where)
+        for _ in range(size // self._header.attr_size):
+            attr = self._declared.attr(cursor)
+            self._declared.add(attr, self._read_ids(Section(cursor.u64(), cursor.u64())))
+        if not self.events:
+            raise cursor.fail("there is no event")
+        self._declared.events.check()
 
     def _read_ids(self, section: Section) -> tuple[int, ...]:
-        where = f"{self.path}: ids"
-        if sum(section) > len(self._data):
-            raise damage(where, section.offset, "the section lies behind the end of the file")
-        cursor = Cursor(self._data, section.offset, sum(section), self._order, where)
+        cursor = self._section("ids", section)
         return cursor.u64s(section.size // 8)
 
+    def _section(self, name: str, section: Section) -> Cursor:
+        """Return a cursor over a part of the file. Raise ClientError where it is not in it."""
+        where = f"{self.path}: {name}"
+        if sum(section) > len(self._data):
+            raise damage(where, section.offset, f"{section.size} bytes are not all in the file")
+        return Cursor(self._data, section.offset, sum(section), self._declared.order, where)
+
     def _read_features(self) -> None:
-        header = self._header
+        header, data = self._header, self._data
         if header.data.size == 0:
             self.notes.append(
-                f"{self.path}: the size of its data is 0 in its header: perf record did not end; "
-                "what is there is read, but names and formats of events are missing"
+                f"{self.path}: the size of the data is 0 in the header, so perf record did not "
+                "end; read is what there is"
             )
             return
-        for feature, section in _feature_sections(self._data, header, self.path):
-            where = f"{self.path}: feature {feature}"
-            if sum(section) > len(self._data):
-                raise damage(where, section.offset, "the section lies behind the end of the file")
-            cursor = Cursor(self._data, section.offset, sum(section), header.order, where)
-            self._read_feature(feature, cursor)
-
-    def _read_feature(self, feature: int, cursor: Cursor) -> None:
-        if feature == Feature.TRACING_DATA:
-            where = f"{self.path}: tracing data"
-            self.tracing = read_tracing_data(cursor.data, cursor.position, cursor.end, where)
-        elif feature == Feature.BUILD_ID:
-            read_build_ids(cursor, self._order, self.features)
-        elif feature == Feature.EVENT_DESC:
-            for described in event_descriptions(cursor, self._order):
-                self._name(described.name, described.ids, described.attr.config)
-        else:
-            read_feature(feature, cursor, self.features)
-
-    def _name(self, name: str, ids: Sequence[int], config: int) -> None:
-        """Name the event that has the ids, or without ids the next one of that config."""
-        if ids:
-            event = self._events.by_id.get(ids[0])
-        else:
-            event = next(
-                (one for one in self.events if not one.name and one.attr.config == config), None
+        place = sum(header.data)
+        if place + 16 * len(header.features) > len(data):
+            self.notes.append(
+                f"{self.path}: the file is cut off: it ends at byte {len(data)}, and what the "
+                f"host and the events are should start at byte {place}"
             )
-        if event is not None:
-            event.name = name
+            return
+        for feature in header.features:
+            section = Section(*struct.unpack_from(f"{header.order}2Q", data, place))
+            self._declared.feature(feature, self._section(f"feature {feature}", section))
+            place += 16
 
 
-def _feature_sections(data: Buffer, header: FileHeader, path: str) -> Iterator[tuple[int, Section]]:
-    """Yield where the sections of features lie."""
-    place = sum(header.data)
-    if header.features and place + 16 * len(header.features) > len(data):
-        raise damage(
-            f"{path}: feature sections",
-            place,
-            "the file ends in front of them; it was cut short, or is still being written",
-        )
-    for feature in header.features:
-        yield feature, Section(*struct.unpack_from(f"{header.order}2Q", data, place))
-        place += 16
+class _SavedPipe(_Recording):
+    """What perf wrote into a pipe and someone put into a file."""
+
+    def __init__(self, path: str, data: mmap.mmap, order: str) -> None:
+        super().__init__(path, order, is_pipe=True)
+        self._data = data
+        self._batches = self._read()
+        self._first = next(self._batches, ())
+        self._check_formats()
+
+    def batches(self) -> Iterator[Sequence[Record]]:
+        """Yield the records in portions; once."""
+        yield self._first
+        yield from self._batches
+
+    def _read(self) -> Iterator[Sequence[Record]]:
+        scan, end = Scan(self._declared), len(self._data)
+        stopped = yield from scan.stretch(self._data, PIPE_HEADER_SIZE, end)
+        yield scan.rounds.rest()
+        self._finished(scan)
+        if stopped != end:
+            raise damage(f"{self.path}: records", stopped, "the file ends in the middle of one")
+
+    def close(self) -> None:
+        """Close the file."""
+        _close(self._data)
+
+
+class _RecordedPipe(_Recording):
+    """A pipe that perf writes into."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._pipe = Pipe(path, descriptor)
+        super().__init__(path, self._pipe.order, is_pipe=True)
+        self._batches = self._read()
+        self._first = next(self._batches, ())
+        self._check_formats()
+
+    def batches(self) -> Iterator[Sequence[Record]]:
+        """Yield the records in portions; once."""
+        yield self._first
+        yield from self._batches
+
+    def _read(self) -> Iterator[Sequence[Record]]:
+        scan = Scan(self._declared)
+        yield from self._pipe.batches(scan)
+        self._finished(scan)
+        self._pipe.check_end()
+
+    def close(self) -> None:
+        """Close the pipe."""
+        self._pipe.close()
+
+
+def _close(data: mmap.mmap) -> None:
+    try:
+        data.close()
+    except BufferError:
+        # Someone still holds a part of it; it goes with that.
+        pass
