@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptrace_proto import ptrace_pb2 as pb
@@ -18,6 +18,7 @@ from ptraced.policy.grant import Grant
 from ptraced.policy.processes import check_own
 from ptraced.policy.renewal import Granted
 from ptraced.policy.selection import blank_warnings, select
+from ptraced.policy.task_rights import TaskRights, task_rights
 from ptraced.program import EventPlan, ModulePlan, StackDepth
 from ptraced.quotas.accounts import Holding
 from ptraced.ring_set import RingOptions
@@ -69,6 +70,9 @@ class SessionPlan:
     granted: tuple[Granted, ...]
     # Whether stacks have the kernel's addresses.
     addresses: bool = True
+    # What it may tell of tasks, and the layouts of its events by schema; where it is to.
+    tasks: TaskRights | None = None
+    layouts: dict[int, RowLayout] = field(default_factory=dict)
 
     def unpin(self) -> None:
         """Let go of the processes that were named, once what traces them is attached."""
@@ -127,7 +131,14 @@ def plan_session(
     ]
     layouts = _layouts(events, depths, exposures, request.projections)
     schemas = [
-        event_schema(number, event, layout, request.print_formats, depth is not None)
+        event_schema(
+            number,
+            event,
+            layout,
+            request.print_formats,
+            depth is not None,
+            text=request.format_texts,
+        )
         for number, (event, layout, depth) in enumerate(
             zip(events, layouts, depths, strict=True), 1
         )
@@ -148,7 +159,9 @@ def plan_session(
         *stack_warnings(request.stacks, events, depths),
     ]
     addresses = all(exposure.addresses for exposure in exposures)
-    return SessionPlan(schemas, modules, rings, warnings, rules, granted, addresses)
+    tasks = task_rights(grant.caller, exposures) if request.task_records else None
+    known = dict(enumerate(layouts, 1)) if request.task_records else {}
+    return SessionPlan(schemas, modules, rings, warnings, rules, granted, addresses, tasks, known)
 
 
 def _granted(

@@ -28,6 +28,7 @@ from ptraced.sampling.source import SamplingSource
 from ptraced.session import Session
 from ptraced.source import Source, now
 from ptraced.stacks import StackTable
+from ptraced.task_records import TaskRecord
 from ptraced.tasks import Tasks, close_rings
 
 AnySource = Source | SamplingSource
@@ -178,6 +179,23 @@ class Reader:
                 self._let_tasks_go()
             self._fit_buffer()
 
+    def tell_tasks(self, listener: Callable[[Sequence[TaskRecord]], None]) -> None:
+        """Give a listener the records of all tasks from now on."""
+        with self._lock:
+            for ring in self._tasks.acquire():
+                self._poll.register(ring.fd, select.EPOLLIN)
+            # What happened before is none of its business.
+            self._tasks.catch_up()
+            self._tasks.listeners.append(listener)
+        self._notify()
+
+    def stop_telling_tasks(self, listener: Callable[[Sequence[TaskRecord]], None]) -> None:
+        """Give a listener what there is by now, and then nothing more."""
+        with self._lock:
+            self._tasks.catch_up()
+            self._tasks.listeners.remove(listener)
+            self._let_tasks_go()
+
     def _let_tasks_go(self) -> None:
         rings = self._tasks.release()
         for ring in rings:
@@ -233,7 +251,6 @@ class Reader:
         started = now()
         with self._lock:
             self._stacks.trim()
-            self._tasks.catch_up()
             self._light, self._light_at = [], started
             self._serve(self._in_turn())
             if started - self._skipped_at >= _SKIPPED_EVERY:
@@ -254,6 +271,7 @@ class Reader:
     def _serve(self, feeds: Sequence[_Feed]) -> None:
         """Drain sources in this order; a session is marked as soon as all of its own are done."""
         started = now()
+        self._tasks.catch_up()
         left = Counter(session for feed in self._feeds.values() for session in feed.sessions)
         for feed in feeds:
             if not self._serving_light:

@@ -22,9 +22,17 @@ _SOURCES = {
 
 
 def event_schema(
-    schema_id: int, event: SelectedEvent, layout: RowLayout, print_format: bool, stack: bool
+    schema_id: int,
+    event: SelectedEvent,
+    layout: RowLayout,
+    print_format: bool,
+    stack: bool,
+    text: bool = False,
 ) -> pb.EventSchema:
-    """The schema of an event whose rows have `layout`; `stack` says whether it has stacks."""
+    """The schema of an event whose rows have `layout`; `stack` says whether it has stacks.
+
+    With `text` it has that of the format.
+    """
     format = event.format
     parsed = parsed_print_format(format)
     named = print_fmt.named_values(parsed) if parsed is not None else {}
@@ -52,6 +60,7 @@ def event_schema(
         selector=event.index,
         stack=stack,
         source=_SOURCES[type(event.origin)],
+        format_text=format.text if text else "",
     )
     if print_format and parsed is not None:
         schema.print_format.CopyFrom(parsed)

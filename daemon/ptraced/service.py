@@ -34,7 +34,7 @@ from ptraced.tracefs import Tracefs
 Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
-API_MINOR = 3
+API_MINOR = 4
 # Characters of a glob: Python keeps compiled ones. Each is tried on each event.
 _GLOB_MAX = 256
 _GLOBS_MAX = 64
@@ -124,7 +124,7 @@ class Service:
     def _features() -> list[str]:
         features = [
             *("tracepoint", "projection", "self_describing", "tasks", "print_formats"),
-            *("probes", "sampling", "stacks"),
+            *("probes", "sampling", "stacks", "format_texts", "task_records"),
         ]
         return features + ["cgroups"] * (cgroup_root() is not None)
 

@@ -24,6 +24,8 @@ from ptraced.rows import Rows
 from ptraced.samples import SampleDecoder
 from ptraced.sent_stacks import SentStacks
 from ptraced.stacks import StackTable
+from ptraced.task_news import TaskNews
+from ptraced.task_records import TaskRecord
 
 # A message takes no further batch once it has this many bytes. Batches are
 # smaller than that (rows.py), so messages stay below twice it.
@@ -78,6 +80,7 @@ class Session:
         stacks: StackTable,
         share: Share,
         addresses: bool = True,
+        tasks: TaskNews | None = None,
     ) -> None:
         self.id = session_id
         self.request = request
@@ -96,6 +99,8 @@ class Session:
         self.decoding: Callable[[], AbstractContextManager[None]] = nullcontext
         self._decoder = SampleDecoder(schemas) if request.self_describing else None
         self._stacks = SentStacks(stacks, addresses)
+        # What it tells of tasks, where it was asked to.
+        self.tasks = tasks
         self._changed = threading.Condition()
         self._data = BatchQueue(queue_bytes, share)
         # The latest mark, the one that is to be sent, and the last one that was.
@@ -162,7 +167,7 @@ class Session:
                 self._throttled_at = 0
                 self._changed.notify()
             due = time_ - self._marked >= self.request.mark_interval > 0
-            if self._data or self._losses or due:
+            if self._data or self._losses or self.tasks or due:
                 self._mark = time_
                 self._changed.notify()
 
@@ -220,10 +225,17 @@ class Session:
         with self._changed:
             self._cancelled = True
             self._data.clear()
+            if self.tasks is not None:
+                self.tasks.close()
             self._changed.notify()
 
     def messages(self) -> Iterator[bytes]:
         """Serialized TraceResponses after the first, until the end or the cancellation."""
+        if self.tasks is not None:
+            for message in _joined(self.tasks.snapshot()):
+                if self._cancelled:
+                    return
+                yield message
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_something)
@@ -232,8 +244,15 @@ class Session:
                 control = self._take_control().SerializeToString()
                 batches = self._data.take(MESSAGE_BYTES)
                 closing = self._take_closing()
+                records = self.tasks.take() if self.tasks is not None else []
             # Fragments that are joined are one message: see wire.py.
-            *before, ahead = _joined(chain((control,), self._stack_fragments(batches)))
+            *before, ahead = _joined(
+                chain(
+                    (control,),
+                    self._stack_fragments(batches),
+                    self._task_fragments(records, batches),
+                )
+            )
             yield from before
             if self._decoder is None:
                 yield b"".join((ahead, *_fragments(batches), closing.SerializeToString()))
@@ -299,6 +318,12 @@ class Session:
                 if note is not None:
                     self.warn(note)
                 yield wire.stack_header(len(data)) + data
+
+    def _task_fragments(
+        self, records: list[TaskRecord], batches: list[QueuedBatch]
+    ) -> Iterator[bytes]:
+        if self.tasks is not None:
+            yield from self.tasks.fragments(records, batches)
 
     def _samples(self, batches: list[QueuedBatch]) -> Iterator[bytes]:
         """Messages of self-describing samples, which take many times the room of rows."""

@@ -28,9 +28,11 @@ from ptraced.quotas.accounts import Account, Accounts
 from ptraced.quotas.one_at_a_time import OneAtATime
 from ptraced.quotas.queue_room import QueueRoom
 from ptraced.reader import AnySource, Reader
+from ptraced.recorded_host import recorded_host
 from ptraced.session import Session, Usage, stage_name
 from ptraced.source import now
 from ptraced.stacks import StackTable
+from ptraced.task_news import TaskNews
 from ptraced.tracefs import Tracefs
 from ptraced.user_counts import UserCounts
 
@@ -48,6 +50,7 @@ class _Open:
     account: Account
     granted: tuple[Granted, ...]
     killed: bool = False
+    tells_tasks: bool = False
 
 
 class Sessions:
@@ -120,6 +123,10 @@ class Sessions:
                 with self.planning.turn_of(caller.uid):
                     plan = plan_session(request, self._tracefs, self._headers, config, grant)
                 account.reserve(plan.holding)
+                share = self._room.share(caller.uid)
+                tasks = None
+                if plan.tasks is not None:
+                    tasks = TaskNews(plan.tasks, request.scope, plan.layouts, now(), share)
                 session = Session(
                     secrets.token_hex(8),
                     request,
@@ -127,8 +134,9 @@ class Sessions:
                     self._config.limits.queue_bytes,
                     caller,
                     self._stacks,
-                    self._room.share(caller.uid),
+                    share,
                     plan.addresses,
+                    tasks,
                 )
                 session.on_throttle = self._throttled
                 session.decoding = partial(self._decoding.turn_of, caller.uid)
@@ -152,7 +160,10 @@ class Sessions:
         self._audit.record(
             kinds.SESSION_START, caller, session=session.id, **_asked(request), rules=plan.rules
         )
-        return session, self._started(session)
+        started = self._started(session)
+        if request.format_texts:
+            started.recorded_host.CopyFrom(recorded_host(self._tracefs, plan.addresses))
+        return session, started
 
     def _stacks_resolved(self) -> None:
         with self._lock:
@@ -169,6 +180,10 @@ class Sessions:
     def _attach(self, session: Session, plan: SessionPlan, account: Account) -> _Open:
         opened = _Open(session, [], account, plan.granted)
         try:
+            if session.tasks is not None:
+                # Before the first event: nothing that happens to its task is missed.
+                self._reader.tell_tasks(session.tasks.offer)
+                opened.tells_tasks = True
             for module in plan.modules:
                 source = self._hub.acquire(module.plan, plan.rings, account.uid, account.quota)
                 opened.sources.append(source)
@@ -185,9 +200,16 @@ class Sessions:
 
     def _detach(self, opened: _Open) -> None:
         self._reader.unsubscribe(opened.session)
+        self._stop_telling(opened)
         for source in opened.sources:
             self._hub.release(source)
         opened.sources.clear()
+
+    def _stop_telling(self, opened: _Open) -> None:
+        with self._lock:
+            telling, opened.tells_tasks = opened.tells_tasks, False
+        if telling and opened.session.tasks is not None:
+            self._reader.stop_telling_tasks(opened.session.tasks.offer)
 
     def _started(self, session: Session) -> pb.Started:
         return pb.Started(
@@ -253,6 +275,8 @@ class Sessions:
             if opened is not None:
                 opened.sources = []
         self._reader.unsubscribe(session)
+        if opened is not None:
+            self._stop_telling(opened)
         (session.end_at_once if at_once else session.finish)(reason, text)
         for source in sources:
             self._hub.release(source)
@@ -332,6 +356,7 @@ def _asked(request: pb.TraceRequest) -> dict[str, object]:
         "tids": list(scope.tids),
         "cgroups": list(scope.cgroups),
         "cpus": scope.cpus,
+        "task_records": request.task_records,
     }
     return {name: value for name, value in facts.items() if value}
 

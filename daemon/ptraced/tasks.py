@@ -10,13 +10,13 @@ import logging
 import mmap
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ptraced.log_flood import may_log
 from ptraced.perf_event import Ring, task_attr
 from ptraced.scope import online_cpus
-from ptraced.task_records import LOST_RECORD, Comm, Exit, Fork, Lost, task_records
+from ptraced.task_records import LOST_RECORD, Comm, Exit, Fork, Lost, TaskRecord, task_records
 
 _log = logging.getLogger(__name__)
 # Pages of each CPU's ring, and fewer ones where the daemon may lock no more memory.
@@ -45,6 +45,8 @@ class Tasks:
         self._buffer = memoryview(bytearray(0))
         self._names: OrderedDict[int, bytes] = OrderedDict()
         self.rings: list[Ring] = []
+        # Each is called with all records that were read at once, besides.
+        self.listeners: list[Callable[[Sequence[TaskRecord]], None]] = []
 
     def acquire(self) -> list[Ring]:
         """Count one more who needs it; returns the rings that were opened for the first."""
@@ -90,8 +92,11 @@ class Tasks:
             self._remember(tid, name)
         return name
 
-    def _take(self, records: bytes) -> None:
-        for record in task_records(records):
+    def _take(self, data: bytes) -> None:
+        records = list(task_records(data))
+        for listener in self.listeners:
+            listener(records)
+        for record in records:
             match record:
                 case Comm(is_exec=is_exec):
                     self._remember(record.tid, record.name)

@@ -14,6 +14,7 @@ from ptraced.varint import varint
 _VARINT, _LENGTH = 0, 2
 _STACKS = bytes([pb.TraceResponse.STACKS_FIELD_NUMBER << 3 | _LENGTH])
 _BATCHES = bytes([pb.TraceResponse.BATCHES_FIELD_NUMBER << 3 | _LENGTH])
+_TASKS = bytes([pb.TraceResponse.TASKS_FIELD_NUMBER << 3 | _LENGTH])
 _SCHEMA_ID = bytes([pb.Batch.SCHEMA_ID_FIELD_NUMBER << 3 | _VARINT])
 _CPU = bytes([pb.Batch.CPU_FIELD_NUMBER << 3 | _VARINT])
 _COUNT = bytes([pb.Batch.COUNT_FIELD_NUMBER << 3 | _VARINT])
@@ -40,3 +41,8 @@ def batch_header(schema_id: int, cpu: int, count: int, row_bytes: int) -> bytes:
 def stack_header(message_bytes: int) -> bytes:
     """What stands before a serialized pb.Stack in a TraceResponse fragment."""
     return _STACKS + varint(message_bytes)
+
+
+def task_header(message_bytes: int) -> bytes:
+    """What stands before a serialized pb.TaskRecord in a TraceResponse fragment."""
+    return _TASKS + varint(message_bytes)

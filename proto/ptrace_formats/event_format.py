@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ptrace_formats.c_types import named_type
 from ptrace_proto import ptrace_pb2 as pb
@@ -61,6 +61,8 @@ class EventFormat:
     common: tuple[FormatField, ...]
     fields: tuple[FormatField, ...]
     print_fmt: str
+    # All of the file; empty where there is none.
+    text: str = field(default="", repr=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -88,6 +90,7 @@ def parse_format(system: str, text: str) -> EventFormat:
         common=tuple(_fields(common)),
         fields=tuple(_fields(own)),
         print_fmt=print_fmt.removesuffix("\n"),
+        text=text,
     )
 
 

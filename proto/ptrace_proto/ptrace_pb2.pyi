@@ -244,7 +244,7 @@ class DescribeEventsResponse(_message.Message):
     def __init__(self, schemas: _Optional[_Iterable[_Union[EventSchema, _Mapping]]] = ...) -> None: ...
 
 class EventSchema(_message.Message):
-    __slots__ = ("id", "system", "name", "alias", "common_type", "fields", "row_size", "has_dynamic", "all_fields", "print_format", "print_fmt", "selector", "stack", "source", "sample")
+    __slots__ = ("id", "system", "name", "alias", "common_type", "fields", "row_size", "has_dynamic", "all_fields", "print_format", "print_fmt", "selector", "stack", "source", "sample", "format_text")
     ID_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -260,6 +260,7 @@ class EventSchema(_message.Message):
     STACK_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_TEXT_FIELD_NUMBER: _ClassVar[int]
     id: int
     system: str
     name: str
@@ -275,19 +276,36 @@ class EventSchema(_message.Message):
     stack: bool
     source: EventSource
     sample: SampleInfo
-    def __init__(self, id: _Optional[int] = ..., system: _Optional[str] = ..., name: _Optional[str] = ..., alias: _Optional[str] = ..., common_type: _Optional[int] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., row_size: _Optional[int] = ..., has_dynamic: _Optional[bool] = ..., all_fields: _Optional[_Iterable[_Union[FieldInfo, _Mapping]]] = ..., print_format: _Optional[_Union[PrintFormat, _Mapping]] = ..., print_fmt: _Optional[str] = ..., selector: _Optional[int] = ..., stack: _Optional[bool] = ..., source: _Optional[_Union[EventSource, str]] = ..., sample: _Optional[_Union[SampleInfo, _Mapping]] = ...) -> None: ...
+    format_text: str
+    def __init__(self, id: _Optional[int] = ..., system: _Optional[str] = ..., name: _Optional[str] = ..., alias: _Optional[str] = ..., common_type: _Optional[int] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., row_size: _Optional[int] = ..., has_dynamic: _Optional[bool] = ..., all_fields: _Optional[_Iterable[_Union[FieldInfo, _Mapping]]] = ..., print_format: _Optional[_Union[PrintFormat, _Mapping]] = ..., print_fmt: _Optional[str] = ..., selector: _Optional[int] = ..., stack: _Optional[bool] = ..., source: _Optional[_Union[EventSource, str]] = ..., sample: _Optional[_Union[SampleInfo, _Mapping]] = ..., format_text: _Optional[str] = ...) -> None: ...
 
 class SampleInfo(_message.Message):
-    __slots__ = ("counter", "read_format", "regs_user", "regs_intr")
+    __slots__ = ("counter", "read_format", "regs_user", "regs_intr", "type", "config", "config1", "config2", "bp_type", "period", "frequency", "flags")
     COUNTER_FIELD_NUMBER: _ClassVar[int]
     READ_FORMAT_FIELD_NUMBER: _ClassVar[int]
     REGS_USER_FIELD_NUMBER: _ClassVar[int]
     REGS_INTR_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    CONFIG1_FIELD_NUMBER: _ClassVar[int]
+    CONFIG2_FIELD_NUMBER: _ClassVar[int]
+    BP_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    FREQUENCY_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
     counter: str
     read_format: int
     regs_user: _containers.RepeatedScalarFieldContainer[str]
     regs_intr: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, counter: _Optional[str] = ..., read_format: _Optional[int] = ..., regs_user: _Optional[_Iterable[str]] = ..., regs_intr: _Optional[_Iterable[str]] = ...) -> None: ...
+    type: int
+    config: int
+    config1: int
+    config2: int
+    bp_type: int
+    period: int
+    frequency: int
+    flags: int
+    def __init__(self, counter: _Optional[str] = ..., read_format: _Optional[int] = ..., regs_user: _Optional[_Iterable[str]] = ..., regs_intr: _Optional[_Iterable[str]] = ..., type: _Optional[int] = ..., config: _Optional[int] = ..., config1: _Optional[int] = ..., config2: _Optional[int] = ..., bp_type: _Optional[int] = ..., period: _Optional[int] = ..., frequency: _Optional[int] = ..., flags: _Optional[int] = ...) -> None: ...
 
 class Field(_message.Message):
     __slots__ = ("name", "kind", "offset", "size", "blank", "no_kernel_addresses")
@@ -382,7 +400,7 @@ class Named(_message.Message):
     def __init__(self, value: _Optional[_Union[Expression, _Mapping]] = ..., names: _Optional[_Union[NamedValues, _Mapping]] = ...) -> None: ...
 
 class TraceRequest(_message.Message):
-    __slots__ = ("selectors", "projections", "scope", "buffer_pages", "watermark_percent", "wake_every_event", "mark_interval", "self_describing", "print_formats", "stacks", "label")
+    __slots__ = ("selectors", "projections", "scope", "buffer_pages", "watermark_percent", "wake_every_event", "mark_interval", "self_describing", "print_formats", "stacks", "label", "format_texts", "task_records")
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
     PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -394,6 +412,8 @@ class TraceRequest(_message.Message):
     PRINT_FORMATS_FIELD_NUMBER: _ClassVar[int]
     STACKS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_TEXTS_FIELD_NUMBER: _ClassVar[int]
+    TASK_RECORDS_FIELD_NUMBER: _ClassVar[int]
     selectors: _containers.RepeatedScalarFieldContainer[str]
     projections: _containers.RepeatedCompositeFieldContainer[Projection]
     scope: Scope
@@ -405,7 +425,9 @@ class TraceRequest(_message.Message):
     print_formats: bool
     stacks: Stacks
     label: str
-    def __init__(self, selectors: _Optional[_Iterable[str]] = ..., projections: _Optional[_Iterable[_Union[Projection, _Mapping]]] = ..., scope: _Optional[_Union[Scope, _Mapping]] = ..., buffer_pages: _Optional[int] = ..., watermark_percent: _Optional[int] = ..., wake_every_event: _Optional[bool] = ..., mark_interval: _Optional[int] = ..., self_describing: _Optional[bool] = ..., print_formats: _Optional[bool] = ..., stacks: _Optional[_Union[Stacks, _Mapping]] = ..., label: _Optional[str] = ...) -> None: ...
+    format_texts: bool
+    task_records: bool
+    def __init__(self, selectors: _Optional[_Iterable[str]] = ..., projections: _Optional[_Iterable[_Union[Projection, _Mapping]]] = ..., scope: _Optional[_Union[Scope, _Mapping]] = ..., buffer_pages: _Optional[int] = ..., watermark_percent: _Optional[int] = ..., wake_every_event: _Optional[bool] = ..., mark_interval: _Optional[int] = ..., self_describing: _Optional[bool] = ..., print_formats: _Optional[bool] = ..., stacks: _Optional[_Union[Stacks, _Mapping]] = ..., label: _Optional[str] = ..., format_texts: _Optional[bool] = ..., task_records: _Optional[bool] = ...) -> None: ...
 
 class Projection(_message.Message):
     __slots__ = ("event", "fields", "all_fields")
@@ -446,7 +468,7 @@ class Stacks(_message.Message):
     def __init__(self, kernel: _Optional[bool] = ..., user: _Optional[bool] = ..., max_depth: _Optional[int] = ..., python: _Optional[bool] = ..., no_kernel: _Optional[bool] = ..., no_user: _Optional[bool] = ...) -> None: ...
 
 class TraceResponse(_message.Message):
-    __slots__ = ("started", "losses", "warnings", "stacks", "batches", "samples", "mark", "end", "forget_stacks_below", "throttles")
+    __slots__ = ("started", "losses", "warnings", "stacks", "batches", "samples", "mark", "end", "forget_stacks_below", "throttles", "tasks")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
@@ -457,6 +479,7 @@ class TraceResponse(_message.Message):
     END_FIELD_NUMBER: _ClassVar[int]
     FORGET_STACKS_BELOW_FIELD_NUMBER: _ClassVar[int]
     THROTTLES_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
     started: Started
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
@@ -467,19 +490,108 @@ class TraceResponse(_message.Message):
     end: End
     forget_stacks_below: int
     throttles: _containers.RepeatedCompositeFieldContainer[Throttle]
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., stacks: _Optional[_Iterable[_Union[Stack, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mark: _Optional[_Union[RoundMark, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., forget_stacks_below: _Optional[int] = ..., throttles: _Optional[_Iterable[_Union[Throttle, _Mapping]]] = ...) -> None: ...
+    tasks: _containers.RepeatedCompositeFieldContainer[TaskRecord]
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., stacks: _Optional[_Iterable[_Union[Stack, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[Batch, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mark: _Optional[_Union[RoundMark, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., forget_stacks_below: _Optional[int] = ..., throttles: _Optional[_Iterable[_Union[Throttle, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[TaskRecord, _Mapping]]] = ...) -> None: ...
+
+class TaskRecord(_message.Message):
+    __slots__ = ("time", "pid", "tid", "name", "start", "end", "mapping", "lost")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    TID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    MAPPING_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    time: int
+    pid: int
+    tid: int
+    name: TaskName
+    start: TaskStart
+    end: TaskEnd
+    mapping: TaskMapping
+    lost: int
+    def __init__(self, time: _Optional[int] = ..., pid: _Optional[int] = ..., tid: _Optional[int] = ..., name: _Optional[_Union[TaskName, _Mapping]] = ..., start: _Optional[_Union[TaskStart, _Mapping]] = ..., end: _Optional[_Union[TaskEnd, _Mapping]] = ..., mapping: _Optional[_Union[TaskMapping, _Mapping]] = ..., lost: _Optional[int] = ...) -> None: ...
+
+class TaskName(_message.Message):
+    __slots__ = ("name", "is_exec")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IS_EXEC_FIELD_NUMBER: _ClassVar[int]
+    name: bytes
+    is_exec: bool
+    def __init__(self, name: _Optional[bytes] = ..., is_exec: _Optional[bool] = ...) -> None: ...
+
+class TaskStart(_message.Message):
+    __slots__ = ("parent_pid", "parent_tid")
+    PARENT_PID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_TID_FIELD_NUMBER: _ClassVar[int]
+    parent_pid: int
+    parent_tid: int
+    def __init__(self, parent_pid: _Optional[int] = ..., parent_tid: _Optional[int] = ...) -> None: ...
+
+class TaskEnd(_message.Message):
+    __slots__ = ("parent_pid", "parent_tid")
+    PARENT_PID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_TID_FIELD_NUMBER: _ClassVar[int]
+    parent_pid: int
+    parent_tid: int
+    def __init__(self, parent_pid: _Optional[int] = ..., parent_tid: _Optional[int] = ...) -> None: ...
+
+class TaskMapping(_message.Message):
+    __slots__ = ("start", "length", "offset", "path", "major", "minor", "inode")
+    START_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    MAJOR_FIELD_NUMBER: _ClassVar[int]
+    MINOR_FIELD_NUMBER: _ClassVar[int]
+    INODE_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    length: int
+    offset: int
+    path: bytes
+    major: int
+    minor: int
+    inode: int
+    def __init__(self, start: _Optional[int] = ..., length: _Optional[int] = ..., offset: _Optional[int] = ..., path: _Optional[bytes] = ..., major: _Optional[int] = ..., minor: _Optional[int] = ..., inode: _Optional[int] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("session_id", "schemas", "realtime_offset", "start_time")
+    __slots__ = ("session_id", "schemas", "realtime_offset", "start_time", "recorded_host")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEMAS_FIELD_NUMBER: _ClassVar[int]
     REALTIME_OFFSET_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_HOST_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     schemas: _containers.RepeatedCompositeFieldContainer[EventSchema]
     realtime_offset: int
     start_time: int
-    def __init__(self, session_id: _Optional[str] = ..., schemas: _Optional[_Iterable[_Union[EventSchema, _Mapping]]] = ..., realtime_offset: _Optional[int] = ..., start_time: _Optional[int] = ...) -> None: ...
+    recorded_host: RecordedHost
+    def __init__(self, session_id: _Optional[str] = ..., schemas: _Optional[_Iterable[_Union[EventSchema, _Mapping]]] = ..., realtime_offset: _Optional[int] = ..., start_time: _Optional[int] = ..., recorded_host: _Optional[_Union[RecordedHost, _Mapping]] = ...) -> None: ...
+
+class RecordedHost(_message.Message):
+    __slots__ = ("header_page", "header_event", "page_size", "total_memory", "cpu_description", "kernel_build_id", "kernel_start", "kernel_end", "cpus_online", "cpus_available")
+    HEADER_PAGE_FIELD_NUMBER: _ClassVar[int]
+    HEADER_EVENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    CPU_DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_BUILD_ID_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_START_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_END_FIELD_NUMBER: _ClassVar[int]
+    CPUS_ONLINE_FIELD_NUMBER: _ClassVar[int]
+    CPUS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    header_page: str
+    header_event: str
+    page_size: int
+    total_memory: int
+    cpu_description: str
+    kernel_build_id: bytes
+    kernel_start: int
+    kernel_end: int
+    cpus_online: int
+    cpus_available: int
+    def __init__(self, header_page: _Optional[str] = ..., header_event: _Optional[str] = ..., page_size: _Optional[int] = ..., total_memory: _Optional[int] = ..., cpu_description: _Optional[str] = ..., kernel_build_id: _Optional[bytes] = ..., kernel_start: _Optional[int] = ..., kernel_end: _Optional[int] = ..., cpus_online: _Optional[int] = ..., cpus_available: _Optional[int] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("schema_id", "cpu", "count", "rows")

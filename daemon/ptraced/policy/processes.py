@@ -26,7 +26,7 @@ def check_own(pins: Iterable[Pin], caller: Caller) -> None:
     """
     for pin in pins:
         try:
-            own = _is_own(pin.number, caller)
+            own = is_own(pin.number, caller)
         except (OSError, KeyError, ValueError):
             raise pin.missing() from None
         # What was looked at may have been another that had got the number.
@@ -38,7 +38,8 @@ def check_own(pins: Iterable[Pin], caller: Caller) -> None:
             )
 
 
-def _is_own(task: int, caller: Caller) -> bool:
+def is_own(task: int, caller: Caller) -> bool:
+    """Whether a task that runs is the caller's; raises OSError where it does not run."""
     place = Path(f"/proc/{task}")
     status = dict(
         line.partition(b":")[::2] for line in (place / "status").read_bytes().splitlines()

@@ -20,4 +20,12 @@ def sample_info(origin: Sampled) -> pb.SampleInfo:
         read_format=read_format(group=bool(origin.group)),
         regs_user=registers,
         regs_intr=registers,
+        type=origin.type,
+        config=origin.config,
+        config1=origin.config1,
+        config2=origin.config2,
+        bp_type=origin.breakpoint,
+        period=origin.period,
+        frequency=origin.frequency,
+        flags=origin.flags,
     )

@@ -1,0 +1,93 @@
+"""Records of tasks on their way to one client: a bounded queue, and a filter behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+from ptrace_proto import ptrace_pb2 as pb
+from ptraced import wire
+from ptraced.batch_queue import QueuedBatch
+from ptraced.layout import RowLayout
+from ptraced.policy.task_rights import TaskRights
+from ptraced.policy.task_view import TaskView
+from ptraced.quotas.queue_room import Share
+from ptraced.row_columns import pids_and_times
+from ptraced.task_messages import task_message
+from ptraced.task_records import Lost, TaskRecord
+from ptraced.task_snapshot import process_of, snapshot
+
+# Records that wait, and the bytes that each counts as.
+_WAITING_MAX = 16384
+_RECORD_BYTES = 512
+
+
+class TaskNews:
+    """What a session tells of tasks. `offer` is the reader's, the rest is for the call's thread.
+
+    `layouts` are those of the session's events by the number of their schema.
+    """
+
+    def __init__(
+        self,
+        rights: TaskRights,
+        scope: pb.Scope,
+        layouts: dict[int, RowLayout],
+        start: int,
+        share: Share,
+    ) -> None:
+        self._processes = sorted({*scope.pids, *map(process_of, scope.tids)})
+        self._view = TaskView(rights, self._processes)
+        self._own = {number: layouts[number] for number in rights.own}
+        self._start = start
+        self._share = share
+        self._lock = threading.Lock()
+        self._waiting: list[TaskRecord] = []
+        self._lost = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._lost)
+
+    def offer(self, records: Sequence[TaskRecord]) -> None:
+        """Queue records, or count them as lost where there is no room."""
+        with self._lock:
+            room = len(self._waiting) + len(records) <= _WAITING_MAX
+            if room and self._share.take(len(records) * _RECORD_BYTES):
+                self._waiting += records
+            else:
+                self._lost += len(records)
+
+    def take(self) -> list[TaskRecord]:
+        """All that waits."""
+        with self._lock:
+            records, self._waiting = self._waiting, []
+            self._share.give_back(len(records) * _RECORD_BYTES)
+            if self._lost:
+                records.append(Lost(self._lost))
+                self._lost = 0
+        return records
+
+    def close(self) -> None:
+        """Drop what waits."""
+        self.take()
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Fragments of TraceResponses with the tasks that were there at the start."""
+        return map(_fragment, snapshot(self._view, self._start, self._processes))
+
+    def fragments(
+        self, records: Iterable[TaskRecord], batches: Iterable[QueuedBatch]
+    ) -> Iterator[bytes]:
+        """Fragments with what the caller may know of records, and what these batches prove."""
+        yield from map(_fragment, self._view.admit(records))
+        for batch in batches:
+            layout = self._own.get(batch.schema_id)
+            if layout is None or not self._view.withholds:
+                continue
+            for pid, time in pids_and_times(layout, batch.rows.data):
+                yield from map(_fragment, self._view.prove(pid, time))
+
+
+def _fragment(record: TaskRecord) -> bytes:
+    data = task_message(record).SerializeToString()
+    return wire.task_header(len(data)) + data
