@@ -1,0 +1,119 @@
+"""A command that is started to be traced: it waits until that has begun."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, NoReturn
+
+from ptrace_client.errors import ClientError
+from ptrace_client.printing import terminal_safe
+
+# What Python ignores and programs do not expect to be ignored.
+_RESTORED: Final = [getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ")]
+_NOT_RUN: Final = 127
+
+
+class TracedCommand:
+    """A process that becomes a program when it is let go; a context manager that ends it.
+
+    As it forks, make it before there are other threads. `pid` is its process from the beginning;
+    `status` is what it exited with, or the negative number of a signal, None until it has ended.
+    """
+
+    status: int | None = None
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """Prepare to run `words`. Raise ClientError where there is no such command."""
+        self._name = terminal_safe(words[0])
+        path = shutil.which(words[0])
+        if path is None:
+            raise ClientError(f"cannot run {self._name}: there is no such command")
+        self._waiter: threading.Thread | None = None
+        self._ended = False
+        # Held where the end is noted and the process is signalled, as its number is free then.
+        self._ending = threading.Lock()
+        go_reader, go_writer = os.pipe()
+        failed_reader, failed_writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(go_writer)
+            _become(path, words, go_reader, failed_writer)
+        os.close(go_reader)
+        os.close(failed_writer)
+        self._go = os.fdopen(go_writer, "wb", buffering=0)
+        self._failed = os.fdopen(failed_reader, "rb")
+
+    def __enter__(self) -> TracedCommand:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self, ended: Callable[[], None]) -> None:
+        """Let it go. `ended` is called from another thread when the process has ended.
+
+        Raise ClientError where the program cannot be run.
+        """
+        with self._go, self._failed:
+            try:
+                self._go.write(b"\n")
+            except BrokenPipeError:
+                # Somebody has killed it.
+                pass
+            text = self._failed.read()
+        self._waiter = threading.Thread(
+            target=self._wait, args=(ended,), name="ptrace-command", daemon=True
+        )
+        self._waiter.start()
+        if text:
+            raise ClientError(f"cannot run {self._name}: {os.strerror(int(text))}")
+
+    def close(self) -> None:
+        """End the process, by SIGTERM as perf does, and wait for it."""
+        if self._waiter is None:
+            with self._go, self._failed:
+                # Without the word to go it gives up.
+                pass
+            self._reap()
+            return
+        with self._ending:
+            if not self._ended:
+                os.kill(self.pid, signal.SIGTERM)
+        self._waiter.join()
+
+    def _wait(self, ended: Callable[[], None]) -> None:
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._reap()
+        ended()
+
+    def _reap(self) -> None:
+        with self._ending:
+            if not self._ended:
+                self._ended = True
+                _, status = os.waitpid(self.pid, 0)
+                self.status = os.waitstatus_to_exitcode(status)
+
+
+def _become(path: str, words: Sequence[str], go: int, failed: int) -> NoReturn:
+    """Wait for a byte from `go`, then run the program; tell `failed` why that does not work."""
+    try:
+        # The pipe is closed where the parent ended, or does not want it.
+        if os.read(go, 1):
+            for number in _RESTORED:
+                if number is not None:
+                    signal.signal(number, signal.SIG_DFL)
+            os.execv(path, [*words])
+    except OSError as error:
+        os.write(failed, str(error.errno).encode())
+    finally:
+        os._exit(_NOT_RUN)
