@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from ptrace_client.perf_data.model import Record, Sample
+from ptrace_client.perf_symbols.threads import Comms
 
 
 class Dso(NamedTuple):
@@ -47,14 +48,20 @@ class Location(NamedTuple):
 class Machine(Protocol):
     """What ran on the recorded host: names of threads, mappings, symbols; from machine.py."""
 
+    # By tid: comms[tid] is comm(tid), for every tid. The object stays the same.
+    comms: Comms
+
     def apply(self, record: Record) -> None:
         """Take in a record of tasks, mappings or symbols; others are ignored."""
 
     def comm(self, tid: int) -> str:
         """Return the name that perf gives a thread now: ":1234" where nobody told it."""
 
-    def locate(self, tid: int, cpumode: int, address: int) -> Location:
-        """Return where an address lies for a thread, now."""
+    def locate(self, tid: int, cpumode: int, address: int, pid: int | None = None) -> Location:
+        """Return where an address lies for a thread, now.
+
+        `pid` is the sample's: a thread that no record told of has its process's mappings.
+        """
 
     def callchain(self, sample: Sample) -> list[dict[str, Any]]:
         """Return the entries that perf makes of a sample's chain: fresh dicts, leaf first.
