@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from ptrace_elf.elf import BytesData, Elf, ElfError, build_id_in, open_regular
 from ptraced.symbols import debug_files
 from ptraced.symbols.debug_files import symbol_tables
-from ptraced.symbols.elf import BytesData, Elf, ElfError, build_id_in, open_regular
 from ptraced.symbols.table import SymbolTable, read_table
 from symbolprograms import build, names_by_address, stripped, symbols
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ptrace_elf.elf import FileData, open_regular
 from ptraced.symbols import jit as module
 from ptraced.symbols import proc
-from ptraced.symbols.elf import FileData, open_regular
 from ptraced.symbols.jit import JitMap, open_map
 
 

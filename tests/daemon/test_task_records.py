@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ptrace_elf.elf import Elf, open_regular
 from ptraced.perf_event import Ring, task_attr
 from ptraced.scope import online_cpus
-from ptraced.symbols.elf import Elf, open_regular
 from ptraced.task_records import (
     LOST_RECORD,
     Comm,

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from ptraced.symbols.elf import BytesData, Elf, ElfError, FileData, open_regular
+from ptrace_elf.elf import BytesData, Elf, ElfError, FileData, open_regular
 from ptraced.symbols.plt import jump_table
 from ptraced.symbols.table import SymbolTable, read_table
 

@@ -9,11 +9,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from ptrace_elf.elf import BytesData, Elf, ElfError, FileData, open_regular
 from ptraced.symbols import proc
 from ptraced.symbols.address_space import MappedFile, Mapping
 from ptraced.symbols.debug_files import symbol_tables
 from ptraced.symbols.demangle import Demangler
-from ptraced.symbols.elf import BytesData, Elf, ElfError, FileData, open_regular
 from ptraced.symbols.table import SymbolTable
 
 # Bytes of symbol tables, and files, that are kept.

@@ -11,8 +11,8 @@ import os
 import time
 from collections.abc import Callable
 
+from ptrace_elf.elf import ElfError, FileData, open_regular
 from ptraced.symbols import proc
-from ptraced.symbols.elf import ElfError, FileData, open_regular
 
 _BYTES_MAX = 64 << 20
 # A map is read in pieces: its lines take many times the room of its bytes, and no line is longer.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ptraced.symbols.elf import Elf, ElfError, Rows
-from ptraced.symbols.table import STRINGS_MAX, SYMBOL, SYMBOLS_MAX, SymbolTable
+from ptrace_elf.elf import STRINGS_MAX, SYMBOL, SYMBOLS_MAX, Elf, ElfError, Rows
+from ptraced.symbols.table import SymbolTable
 
 _X86_64 = 62
 _SHT_RELA, _SHT_DYNSYM = 4, 11

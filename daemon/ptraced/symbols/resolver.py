@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from weakref import WeakSet
 
+from ptrace_elf.elf import FileData
 from ptraced.symbols import jit, proc
 from ptraced.symbols.address_space import AddressSpace, Mapping
 from ptraced.symbols.demangle import Demangler
-from ptraced.symbols.elf import FileData
 from ptraced.symbols.frames import encoded_frame, encoded_stack
 from ptraced.symbols.history import History
 from ptraced.symbols.images import VDSO, Images

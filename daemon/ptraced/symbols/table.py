@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ptraced.symbols.elf import Elf, ElfError, Rows
+from ptrace_elf.elf import STRINGS_MAX, SYMBOL, SYMBOLS_MAX, Elf, ElfError, Rows
 
-# Bytes; the largest programs with all their symbols have about half of this.
-SYMBOLS_MAX = 64 << 20
-STRINGS_MAX = 192 << 20
 _NAME_MAX = 4096
 # Symbols that may lie, nested, between a function's start and an address in it.
 _NESTED_MAX = 64
@@ -19,21 +16,6 @@ _FUNCTION, _INDIRECT_FUNCTION, _NO_TYPE = 2, 10, 0
 _GLOBAL, _WEAK = 1, 2
 _EXECUTABLE = 4  # SHF_EXECINSTR
 _RESERVED = 0xFF00  # SHN_LORESERVE
-
-SYMBOL = {
-    1: np.dtype(
-        [
-            *(("name", "<u4"), ("value", "<u4"), ("size", "<u4")),
-            *(("info", "u1"), ("other", "u1"), ("section", "<u2")),
-        ]
-    ),
-    2: np.dtype(
-        [
-            *(("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2")),
-            *(("value", "<u8"), ("size", "<u8")),
-        ]
-    ),
-}
 
 Numbers = NDArray[np.uint64]
 

@@ -28,23 +28,23 @@ _NT_GNU_BUILD_ID = 3
 _BUILD_ID_MAX = 64
 
 _HEADERS = {
-    1: struct.Struct("<16x2xH4xIII4x2xHHHHH"),
-    2: struct.Struct("<16x2xH4xQQQ4x2xHHHHH"),
+    1: struct.Struct("<16xHH4xIII4x2xHHHHH"),
+    2: struct.Struct("<16xHH4xQQQ4x2xHHHHH"),
 }
 _SEGMENT = {
     1: np.dtype(
         {
-            "names": ["type", "offset", "vaddr", "filesz", "flags"],
-            "formats": ["<u4"] * 5,
-            "offsets": [0, 4, 8, 16, 24],
+            "names": ["type", "offset", "vaddr", "filesz", "memsz", "flags"],
+            "formats": ["<u4"] * 6,
+            "offsets": [0, 4, 8, 16, 20, 24],
             "itemsize": 32,
         }
     ),
     2: np.dtype(
         {
-            "names": ["type", "flags", "offset", "vaddr", "filesz"],
-            "formats": ["<u4", "<u4", "<u8", "<u8", "<u8"],
-            "offsets": [0, 4, 8, 16, 32],
+            "names": ["type", "flags", "offset", "vaddr", "filesz", "memsz"],
+            "formats": ["<u4", "<u4", "<u8", "<u8", "<u8", "<u8"],
+            "offsets": [0, 4, 8, 16, 32, 40],
             "itemsize": 56,
         }
     ),
@@ -65,6 +65,25 @@ _SECTION = {
     ),
 }
 _EXECUTABLE = 1  # PF_X
+
+# Bytes of a symbol table and of its names; the largest programs have about half of this.
+SYMBOLS_MAX = 64 << 20
+STRINGS_MAX = 192 << 20
+# By Elf.bits, a symbol.
+SYMBOL = {
+    1: np.dtype(
+        [
+            *(("name", "<u4"), ("value", "<u4"), ("size", "<u4")),
+            *(("info", "u1"), ("other", "u1"), ("section", "<u2")),
+        ]
+    ),
+    2: np.dtype(
+        [
+            *(("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2")),
+            *(("value", "<u8"), ("size", "<u8")),
+        ]
+    ),
+}
 
 Rows = NDArray[Any]
 
@@ -132,7 +151,8 @@ class Elf:
         self.bits = ident[4]
         header = _HEADERS[self.bits]
         fields = header.unpack(data.read(0, header.size))
-        self.machine, _, phoff, shoff, phentsize, phnum, shentsize, shnum, shstrndx = fields
+        self.type, self.machine, _, phoff, shoff = fields[:5]
+        phentsize, phnum, shentsize, shnum, shstrndx = fields[5:]
         segments = self._rows(_SEGMENT[self.bits], phoff, phentsize, phnum, _SEGMENTS_MAX)
         self._notes = segments[segments["type"] == _PT_NOTE]
         self.loaded = segments[segments["type"] == _PT_LOAD]

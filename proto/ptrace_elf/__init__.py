@@ -1,0 +1,1 @@
+"""ELF files, read with distrust; for both programs."""
