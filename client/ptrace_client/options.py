@@ -129,12 +129,12 @@ def place_options() -> list[click.Parameter]:
     ]
 
 
-def event_option() -> click.Parameter:
+def event_option(required: bool = True) -> click.Parameter:
     """Declare -e."""
     return click.Option(
         ["-e", "--event", "events"],
         multiple=True,
-        required=True,
+        required=required,
         metavar="EVENT[,EVENT...]",
         help="Events: sys:name[/filter/ATTR/...] with globs, probes (kprobe:func, "
         'uprobe:func@"file", ...) and sampled ones (profile[/options/ATTR/...], ...). '

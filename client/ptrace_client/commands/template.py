@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ptrace_client.errors import ClientError
 from ptrace_client.host import connect
 from ptrace_client.options import event_option, place_options, take_place
 from ptrace_client.stack_options import StackChoice, stack_options, take_stacks
@@ -21,17 +22,47 @@ def declare() -> click.Command:
         "template",
         callback=run,
         help="Print a script with a handler for every event and all callbacks, to start from.",
-        params=[event_option(), *stack_options(), *place_options()],
+        params=[
+            event_option(required=False),
+            click.Option(
+                ["-i", "--input"],
+                metavar="FILE",
+                help="The events of this perf.data file, or of `-`: those of -e, or all.",
+            ),
+            click.Option(
+                ["--dialect"],
+                type=click.Choice(["perf-prof", "perf-script"]),
+                default="perf-prof",
+                show_default=True,
+                help="Whose scripts it is to look like.",
+            ),
+            *stack_options(),
+            *place_options(),
+        ],
     )
 
 
 def run(**values: Any) -> int:
     """Print the template of the selected events."""
-    place, stacks = take_place(values), take_stacks(values)
+    place, stacks, perf_script = (
+        take_place(values),
+        take_stacks(values),
+        values["dialect"] == "perf-script",
+    )
+    if values["input"] is not None:
+        _print_of_recording(values["input"], values["events"], perf_script)
+        return 0
+    if not values["events"]:
+        context = click.get_current_context()
+        option = next(it for it in context.command.params if it.name == "events")
+        raise click.MissingParameter(ctx=context, param=option)
     with connect(place.host, socket=place.socket, tls=place.tls) as host:
         schemas = host.describe(values["events"], stacks=stacks.request())
         stacks.check(schemas)
-        print_template(schemas, values["events"], stacks)
+        if perf_script:
+            _print_perf_script(schemas)
+        else:
+            print_template(schemas, values["events"], stacks)
     return 0
 
 
@@ -42,3 +73,26 @@ def print_template(
     options = [word for selector in selectors for word in ("-e", selector)]
     command = shlex.join(["ptrace-client", "run", *options, *stacks.words()])
     print(script_template(schemas, command), end="")
+
+
+def _print_perf_script(schemas: Sequence[pb.EventSchema]) -> None:
+    from ptrace_client.perf_script.template import schema_formats, starter_script
+
+    formats = schema_formats(schemas)
+    print(starter_script(formats, sampled=len(formats) < len(schemas)), end="")
+
+
+def _print_of_recording(path: str, selectors: Sequence[str], perf_script: bool) -> None:
+    from ptrace_client.perf_data.recording import open_recording
+    from ptrace_client.perf_data.selection import select_events
+    from ptrace_client.perf_script.template import starter_script
+
+    recording = open_recording(path)
+    try:
+        events = select_events(recording, selectors)
+        if not perf_script:
+            raise ClientError("-i needs --dialect perf-script")
+        formats = [event.format for event in events if event.format is not None]
+        print(starter_script(formats, sampled=len(formats) < len(events)), end="")
+    finally:
+        recording.close()

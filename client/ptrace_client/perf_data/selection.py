@@ -1,0 +1,63 @@
+"""Which events of a recording -e selects: those of the given names, or all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from ptrace_client.errors import ClientError
+from ptrace_client.perf_data.model import RecordedEvent, Recording
+from ptrace_client.printing import terminal_safe
+
+# Names that a message shows.
+_SHOWN: Final = 8
+
+
+def select_events(recording: Recording, selectors: Sequence[str]) -> list[RecordedEvent]:
+    """Return the events that the selectors name, in the recording's order; all without any.
+
+    A selector is one or more names, with commas between them: "sched:sched_switch", "sched:*",
+    "sched", "cpu-clock". Raise ClientError for one that names nothing there, and for filters and
+    attributes, which are for the daemon.
+    """
+    names = [name.strip() for selector in selectors for name in _names(selector)]
+    if not names:
+        return list(recording.events)
+    chosen: set[int] = set()
+    for name in names:
+        found = [event.index for event in recording.events if _is_named(event, name)]
+        if not found:
+            raise ClientError(_unknown(recording, name))
+        chosen.update(found)
+    return [event for event in recording.events if event.index in chosen]
+
+
+def _names(selector: str) -> list[str]:
+    if "/" in selector:
+        raise ClientError(
+            f"-e {terminal_safe(selector)}: filters and attributes are for live events; of a "
+            "recording give the event's name, and test its fields in the handler"
+        )
+    return selector.split(",")
+
+
+def _is_named(event: RecordedEvent, name: str) -> bool:
+    """Return whether a selector's name means the event; ":u" and the like may be left out."""
+    if event.is_tracepoint:
+        wanted = name if ":" in name else f"{name}:*"
+        return fnmatchcase(event.name, wanted)
+    return fnmatchcase(event.name, name) or fnmatchcase(event.name.partition(":")[0], name)
+
+
+def _unknown(recording: Recording, name: str) -> str:
+    known = list(dict.fromkeys(event.name for event in recording.events))
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        hint = f"did you mean {near[0]}?"
+    else:
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        hint = f"it has {', '.join(known[:_SHOWN])}{more}"
+    path = terminal_safe(recording.path)
+    return f"{path} has no event {terminal_safe(name)}: {terminal_safe(hint)}"
