@@ -142,10 +142,10 @@ def event_option(required: bool = True) -> click.Parameter:
     )
 
 
-def selection_options() -> list[click.Parameter]:
-    """Declare the options of Selection, and those of perf-prof that are refused."""
+def selection_options(*, required: bool = True) -> list[click.Parameter]:
+    """Declare the options of Selection, -e `required` or not, and those that are refused."""
     return [
-        event_option(),
+        event_option(required),
         click.Option(["-C", "--cpus"], default="", metavar="LIST", help="CPUs, such as 0-3,8."),
         click.Option(
             ["-p", "--pids"],

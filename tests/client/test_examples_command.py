@@ -9,13 +9,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-import click
 import pytest
 
 from ptrace_client.analyses import Analysis, analyses, find_analysis
 from ptrace_client.cli import execute
 from ptrace_client.commands import run as run_command
 from ptrace_client.errors import ClientError
+from ptrace_client.input_options import Input, take_input
 from unprivileged import PROJECT
 
 NAMES = [analysis.name for analysis in analyses()]
@@ -116,12 +116,15 @@ class TestOptions:
     def test_the_first_line_has_them(self) -> None:
         values = options_of("@example")
         assert values["events"] == ("a:b/x == 1/,c:d",)
-        assert values["interval"] == 1000
+        assert take_input(values) == Input(None, 1000)
 
     def test_those_of_the_command_line_win(self) -> None:
         values = options_of("@example", "-i", "50", "-p", "123", "--duration", "5")
         assert values["events"] == ("a:b/x == 1/,c:d",)
-        assert (values["interval"], values["pids"], values["duration"]) == (50, (123,), 5.0)
+        assert (values["pids"], values["duration"]) == ((123,), 5.0)
+        assert take_input(values) == Input(None, 50)
+        both = options_of("@example", "--interval", "50", "--input", "x.data")
+        assert take_input(both) == Input("x.data", 50)
 
     def test_events_of_the_command_line_take_the_place_of_its_own(self) -> None:
         assert options_of("-e", "x:y", "@example", "-e", "z:z")["events"] == ("x:y", "z:z")
@@ -131,8 +134,9 @@ class TestOptions:
         assert script[1:] == ("--rows", "3", "-i", "7")  # type: ignore[index]
 
     def test_only_a_scripts_name_begins_with_the_sign(self) -> None:
-        with pytest.raises(click.MissingParameter):
-            options_of("script.py", "@example")
+        values = options_of("script.py", "@example")
+        assert values["script"] == ("script.py", "@example")
+        assert values["events"] == ()
 
 
 def test_a_wheel_has_them(tmp_path: Path) -> None:

@@ -433,9 +433,17 @@ class TestRefused:
                 "see `ptrace-client run -h`",
             ),
             (
-                "-i 0",
-                "error: Invalid value for '-i' / '--interval': 0 is not in the range x>=1; "
+                "--interval 0",
+                "error: Invalid value for '--interval': 0 is not in the range x>=1; "
                 "see `ptrace-client run -h`",
+            ),
+            (
+                "-i 0",
+                "error: -i takes a file, or the period of __interval__ in ms, 1 and more",
+            ),
+            (
+                "-i x.data --input y.data",
+                "error: -i with a file is --input: give one of them",
             ),
             ("--zz", "error: No such option '--zz'; see `ptrace-client run -h`"),
         ],

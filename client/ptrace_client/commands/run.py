@@ -13,7 +13,9 @@ from ptrace_client.analyses import find_analysis
 from ptrace_client.arguments import split_arguments
 from ptrace_client.commands.template import print_template
 from ptrace_client.embedded import open_host
+from ptrace_client.errors import ClientError
 from ptrace_client.host import Host
+from ptrace_client.input_options import input_options, take_dialect, take_input
 from ptrace_client.options import (
     Selection,
     limit_options,
@@ -57,13 +59,8 @@ def declare() -> click.Command:
         "@NAME is an example, with options of its own for what is not given. `help` in its place "
         "prints a template. Behind `--` all arguments are the script's.",
         params=[
-            *selection_options(),
-            click.Option(
-                ["-i", "--interval"],
-                type=click.IntRange(min=1),
-                metavar="MS",
-                help="Call __interval__() this often.",
-            ),
+            *selection_options(required=False),
+            *input_options(),
             *limit_options(),
             reconnect_option(),
             click.Option(["--all-fields"], is_flag=True, help="Ask for fields not used, too."),
@@ -82,9 +79,18 @@ def run(**values: Any) -> int:
     check_buffer_pages(selection.mmap_pages)
     output = values.pop("output")
     module, *arguments = values.pop("script")
+    source, dialect = take_input(values), take_dialect(values)
+    if source.path is not None:
+        from ptrace_client.commands.run_recording import run_on_recording
+
+        if output is not None:
+            redirect_output(output)
+        return run_on_recording(source.path, module, arguments, dialect)
+    if not selection.events:
+        raise ClientError("no events: give -e EVENT, or -i FILE for a recording")
     reconnect = Reconnect(place, values.pop("reconnect"))
     options = RunOptions(
-        interval_ms=values.pop("interval"),
+        interval_ms=source.interval_ms,
         order=selection.order,
         **values,
     )

@@ -29,6 +29,10 @@ class ScriptContext:
 
     __slots__ = ("_itrace_options",)
 
+    def __init_subclass__(cls) -> None:
+        """Have scripts see the type that it is in perf."""
+        cls.__name__ = "PyCapsule"
+
     def __init__(self) -> None:
         self._itrace_options: str | None = None
 

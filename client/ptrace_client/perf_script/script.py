@@ -20,6 +20,8 @@ from typing import Any, Final
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_script import context as context_module
 from ptrace_client.perf_script.context import ScriptContext
+from ptrace_client.perf_script.python2 import python2_hint
+from ptrace_client.printing import terminal_safe
 from ptrace_client.script_errors import EndRun
 
 Callback = Callable[..., Any]
@@ -67,7 +69,7 @@ class PerfScript:
 def load_perf_script(path: str, args: Sequence[str]) -> PerfScript:
     """Run the file `path` as __main__, with `args` behind its name in sys.argv.
 
-    One leading "--" of `args` is eaten, as by perf. Raise ClientError where there is no such
+    Raise ClientError where there is no such
     file; EndRun with perf's status where the script fails; SystemExit where it exits.
     """
     namespace = _prepare(path, list(args))
@@ -81,6 +83,9 @@ def load_perf_script(path: str, args: Sequence[str]) -> PerfScript:
         raise
     except BaseException as error:
         show(error)
+        hint = python2_hint(error)
+        if hint is not None:
+            print(terminal_safe(hint), file=sys.stderr)
         print(f"Error running python script {path}", file=sys.stderr)
         raise EndRun(_LOAD_FAILED) from None
     return PerfScript(path, namespace)
@@ -118,8 +123,6 @@ def _is_ours(filename: str) -> bool:
 
 def _prepare(path: str, args: list[str]) -> dict[str, Any]:
     """Set up the interpreter as perf's is, and return the namespace of a new __main__."""
-    if args[:1] == ["--"]:
-        del args[0]
     sys.argv = [path, *args]
     sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
     sys.path.append(str(_MODULES))
