@@ -178,6 +178,11 @@ class Elf:
                 return row  # type: ignore[no-any-return]
         return None
 
+    def section_name(self, index: int) -> bytes:
+        """The name of the section with that number."""
+        at = int(self.sections[index]["name"])
+        return self._names[at : self._names.find(b"\0", at)]
+
     def content(self, section: np.void, limit: int) -> bytes:
         """The bytes of a section; ElfError where they are more than `limit`."""
         size = int(section["size"])
@@ -238,11 +243,22 @@ def open_regular(path: str, *, follow: bool = True) -> FileData:
     Opening a FIFO may wait forever, opening a device may do something. Without `follow` a
     symbolic link is no regular file.
     """
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    own = 0 if follow else os.O_NOFOLLOW
+    if not hasattr(os, "O_PATH"):
+        # Not Linux: there it must do that opening does not wait.
+        return _regular(os.open(path, flags | own), path)
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC | own)
     try:
         if not stat.S_ISREG(os.fstat(place).st_mode):
             raise OSError(f"{path} is no regular file")
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         return FileData(os.open(f"/proc/self/fd/{place}", flags))
     finally:
         os.close(place)
+
+
+def _regular(fd: int, path: str) -> FileData:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(f"{path} is no regular file")
+    return FileData(fd)

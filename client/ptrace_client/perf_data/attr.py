@@ -147,5 +147,8 @@ def parse_attr(data: bytes, order: str) -> EventAttr:
 def mirrored(flags: int) -> int:
     """Turn the bit field between big-endian machines, where C starts at the top, and others."""
     turned = int(f"{flags:064b}"[::-1], 2)
-    low, high = turned >> _PRECISE & 1, turned >> _PRECISE + 1 & 1
-    return turned & ~(3 << _PRECISE) | (high | low << 1) << _PRECISE
+    # Either way round, the two bits of precise_ip are a number and keep their order.
+    for place in (_PRECISE, 62 - _PRECISE):
+        low, high = turned >> place & 1, turned >> place + 1 & 1
+        turned = turned & ~(3 << place) | (high | low << 1) << place
+    return turned

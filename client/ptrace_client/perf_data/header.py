@@ -19,7 +19,6 @@ _LEGACY: Final = b"PERFFILE"
 HEADER_SIZE: Final = 104
 PIPE_HEADER_SIZE: Final = 16
 _WITHOUT_FEATURES: Final = 72
-_ATTR_SIZES: Final = (64, 72, 80, 96, 104)
 _HOSTNAME: Final = 3
 
 
@@ -52,8 +51,7 @@ def byte_order(start: bytes, path: str) -> tuple[str, bool]:
     elif magic == _BIG:
         order = ">"
     else:
-        # Header sizes are small: the larger number is the swapped one.
-        order = "<" if size < size[::-1] and size[7] == 0 else ">"
+        # The size of a header is a small number in the order in which it was written.
         order = "<" if int.from_bytes(size, "little") < 1 << 32 else ">"
     number = int.from_bytes(size, "little" if order == "<" else "big")
     return order, number == PIPE_HEADER_SIZE
@@ -84,17 +82,18 @@ def read_header(data: Buffer, path: str) -> FileHeader:
 def _feature_bits(bitmap: bytes, order: str) -> tuple[int, ...]:
     """Return the numbers of the bits that are set.
 
-    The bitmap is an array of longs, and nothing says how long these are in a file of the other
-    byte order. perf's guess is repeated here: the bit of the host's name is always set.
+    The bitmap is an array of longs, and nothing says how long these are in a file of a
+    big-endian machine. perf's guess is repeated here: the bit of the host's name is always set.
     """
     if order == "<":
         return _bits(bitmap)
-    for size in (8, 4):
-        words = (bitmap[start : start + size][::-1] for start in range(0, len(bitmap), size))
-        bits = _bits(b"".join(words))
-        if _HOSTNAME in bits:
-            return bits
-    return ()
+    of_64, of_32 = (_bits(_swapped(bitmap, size)) for size in (8, 4))
+    return of_32 if _HOSTNAME in of_32 and _HOSTNAME not in of_64 else of_64
+
+
+def _swapped(bitmap: bytes, size: int) -> bytes:
+    starts = range(0, len(bitmap), size)
+    return b"".join(bitmap[start : start + size][::-1] for start in starts)
 
 
 def _bits(bitmap: bytes) -> tuple[int, ...]:

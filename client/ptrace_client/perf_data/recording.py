@@ -146,7 +146,8 @@ class _RecordedFile(_Recording):
         """Yield the records in portions."""
         start, size = self._header.data
         length = len(self._data)
-        end = min(start + size, length) if size else length
+        unfinished = size == 0 and not self.features.hostname
+        end = length if unfinished else min(start + size, length)
         scan = Scan(self._declared)
         stopped = yield from scan.stretch(self._data, start, end)
         yield scan.rounds.rest()
@@ -181,24 +182,29 @@ class _RecordedFile(_Recording):
         return Cursor(self._data, section.offset, sum(section), self._declared.order, where)
 
     def _read_features(self) -> None:
+        for feature, section in self._feature_sections():
+            self._declared.feature(feature, self._section(f"feature {feature}", section))
+
+    def _feature_sections(self) -> list[tuple[int, Section]]:
+        """Return where the features lie, by the table behind the data."""
         header, data = self._header, self._data
-        if header.data.size == 0:
-            self.notes.append(
-                f"{self.path}: the size of the data is 0 in the header, so perf record did not "
-                "end; read is what there is"
-            )
-            return
-        place = sum(header.data)
-        if place + 16 * len(header.features) > len(data):
+        place, size = sum(header.data), 16 * len(header.features)
+        if place + size > len(data):
             self.notes.append(
                 f"{self.path}: the file is cut off: it ends at byte {len(data)}, and what the "
                 f"host and the events are should start at byte {place}"
             )
-            return
-        for feature in header.features:
-            section = Section(*struct.unpack_from(f"{header.order}2Q", data, place))
-            self._declared.feature(feature, self._section(f"feature {feature}", section))
-            place += 16
+            return []
+        numbers = struct.iter_unpack(f"{header.order}2Q", data[place : place + size])
+        table = [Section(*both) for both in numbers]
+        if header.data.size == 0 and table and table[0].offset != place + size:
+            # perf writes the size and the features at the end.
+            self.notes.append(
+                f"{self.path}: the size of the data is 0 in the header, so perf record did not "
+                "end; what there is is read"
+            )
+            return []
+        return [*zip(header.features, table, strict=True)]
 
 
 class _SavedPipe(_Recording):

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from ptrace_client.perf_data.model import Record, Recording, RecordKind, Sample
+from ptrace_client.perf_data.model import CpuMode, Record, Recording, RecordKind, Sample
+from ptrace_client.perf_symbols.dsos import Dsos
+from ptrace_client.perf_symbols.frames import Frame, Frames
+from ptrace_client.perf_symbols.kernel import Kernel
+from ptrace_client.perf_symbols.loading import Loader
+from ptrace_client.perf_symbols.maps import Maps
 from ptrace_client.perf_symbols.model import Location
-from ptrace_client.perf_symbols.threads import Comms, Threads
+from ptrace_client.perf_symbols.records import Records
+from ptrace_client.perf_symbols.sources import Sources
+from ptrace_client.perf_symbols.spaces import Spaces
+from ptrace_client.perf_symbols.threads import MISC_EXEC, Comms, Threads
 
-# PERF_CONTEXT_MAX: from here on an entry of a chain is a marker, no address.
+# PERF_CONTEXT_* of perf_event_open(2): markers in chains, which tell where what follows lies.
 _FIRST_MARKER = (1 << 64) - 4095
+_MODES = {
+    (1 << 64) - 32: CpuMode.HYPERVISOR,
+    (1 << 64) - 128: CpuMode.KERNEL,
+    (1 << 64) - 512: CpuMode.USER,
+}
+_KERNEL_START = 1 << 63
+_CPU_MODE = 7
+# perf's default for scripts (kernel.perf_event_max_stack).
+MAX_STACK = 127
 
 
 class RecordedMachine:
     """Applies a recording's records and answers as of the last one."""
 
-    def __init__(self, recording: Recording) -> None:
-        self._threads = Threads(">" if recording.big_endian else "<")
+    def __init__(
+        self, recording: Recording, kernel: Kernel, dsos: Dsos, loader: Loader, *, inline: bool
+    ) -> None:
+        byte_order = ">" if recording.big_endian else "<"
+        self._kernel = kernel
+        self._threads = Threads(byte_order)
+        self._records = Records(byte_order)
+        self._spaces = Spaces(dsos)
+        self._loader = loader
+        self._sources = Sources(loader)
+        self._frames = Frames(loader, kernel, self._sources if inline else None)
         # By tid, for whoever needs names often: never copied or replaced.
         self.comms: Comms = self._threads.comms
         self._kinds: dict[int, Callable[[Record], object]] = {
             RecordKind.COMM: self._comm,
             RecordKind.FORK: self._fork,
+            RecordKind.EXIT: self._exit,
+            RecordKind.MMAP: self._mmap,
+            RecordKind.MMAP2: self._mmap,
+            RecordKind.KSYMBOL: self._ksymbol,
         }
 
     def apply(self, record: Record) -> None:
@@ -36,25 +67,103 @@ class RecordedMachine:
         return self.comms[tid]
 
     def locate(self, tid: int, cpumode: int, address: int, pid: int | None = None) -> Location:
-        """Return where an address lies for a thread, now.
+        """Return where an address lies for a thread, now: perf's way for a sample's ip."""
+        maps = self._maps(cpumode, pid, tid)
+        if maps is None:
+            return Location(address, None, None, 0)
+        return self._frames.find(maps, address).location
 
-        `pid` is the sample's: a thread that no record told of has its process's mappings.
-        """
-        return Location(address, None, None, 0)
+    def locate_data(self, tid: int, cpumode: int, address: int, pid: int | None = None) -> Location:
+        """Return the same for a sample's addr, which may be the user's in a kernel sample."""
+        found = self.locate(tid, cpumode, address, pid)
+        if found.map is None and cpumode in (CpuMode.KERNEL, CpuMode.USER):
+            own = CpuMode.KERNEL if address >= _KERNEL_START else CpuMode.USER
+            if own != cpumode:
+                return self.locate(tid, own, address, pid)
+        return found
+
+    def locate_branch(self, tid: int, address: int, pid: int | None = None) -> Location:
+        """Return the same for an end of a branch: the user's mappings first, then the kernel's."""
+        found = self.locate(tid, CpuMode.USER, address, pid)
+        return self.locate(tid, CpuMode.KERNEL, address, pid) if found.map is None else found
 
     def callchain(self, sample: Sample) -> list[dict[str, Any]]:
         """Return the entries that perf makes of a sample's chain: fresh dicts, leaf first."""
-        return [{"ip": entry} for entry in sample.callchain if entry < _FIRST_MARKER]
+        return [entry for frame in self._chain(sample) for entry in frame.fresh_entries()]
+
+    def frames(self, sample: Sample) -> list[Location]:
+        """Return where the entries of callchain() lie."""
+        return [location for frame in self._chain(sample) for location in frame.locations()]
 
     def srcline(self, location: Location) -> tuple[str | None, int]:
         """Return (path of the source file, line), (None, 0) where not known."""
-        return None, 0
+        return self._sources.line(location)
+
+    def srccode(self, location: Location) -> tuple[str | None, int, str | None]:
+        """Return (path, line, text of that line), each None or 0 where not known."""
+        return self._sources.code(location)
+
+    def close(self) -> None:
+        """End what answers for it (addr2line)."""
+        self._sources.close()
+        self._loader.close()
+
+    def _maps(self, cpumode: int, pid: int | None, tid: int) -> Maps | None:
+        if cpumode == CpuMode.USER:
+            return self._spaces.find(pid, tid)
+        return self._kernel.maps if cpumode == CpuMode.KERNEL else None
+
+    def _chain(self, sample: Sample) -> list[Frame]:
+        frames: list[Frame] = []
+        find = self._frames.find
+        maps: Maps | None = self._spaces.find(sample.pid, sample.tid)
+        for address in sample.callchain:
+            if address < _FIRST_MARKER:
+                if len(frames) >= MAX_STACK:
+                    break
+                frames.append(find(maps, address))
+            elif (mode := _MODES.get(address)) is not None:
+                maps = self._maps(mode, sample.pid, sample.tid)
+            else:
+                # perf takes a chain with another marker for damaged.
+                return []
+        return frames
 
     def _comm(self, record: Record) -> None:
         self._threads.comm_record(record.data, record.start, record.end)
 
     def _fork(self, record: Record) -> None:
-        self._threads.fork_record(record.data, record.start, record.end)
+        told = self._threads.fork_record(record.data, record.start, record.end)
+        if told is not None:
+            pid, tid, parent_pid, parent_tid = told
+            copy = not record.misc & MISC_EXEC
+            self._spaces.forked(pid, tid, parent_pid, parent_tid, copy=copy)
+
+    def _exit(self, record: Record) -> None:
+        tid = self._threads.exited_tid(record.data, record.start, record.end)
+        if tid is not None:
+            self._spaces.exited(tid)
+
+    def _mmap(self, record: Record) -> None:
+        mapping = self._records.mapping(record)
+        if mapping is None:
+            return
+        range = mapping.start, mapping.size, mapping.pgoff
+        if record.misc & _CPU_MODE == CpuMode.KERNEL:
+            self._kernel.mapped(mapping.name, *range, mapping.build_id)
+            return
+        self._threads.add(mapping.pid, mapping.tid)
+        kind = mapping.protection, mapping.flags, mapping.build_id
+        self._spaces.mapped(mapping.pid, mapping.tid, range, mapping.name, mapping.id, *kind)
+
+    def _ksymbol(self, record: Record) -> None:
+        symbol = self._records.symbol(record)
+        if symbol is None:
+            return
+        if symbol.is_gone:
+            self._kernel.symbol_gone(symbol.start)
+        else:
+            self._kernel.symbol_registered(symbol.name, symbol.start, symbol.size)
 
 
 def open_machine(
@@ -63,12 +172,17 @@ def open_machine(
     kallsyms: str | None = None,
     vmlinux: str | None = None,
     symfs: str = "",
-    inline: bool = True,
+    inline: bool = False,
 ) -> RecordedMachine:
     """Return the machine of a recording, to which its records are yet to be applied.
 
     `kallsyms` and `vmlinux` are files that tell the kernel's symbols in place of what is found;
-    `symfs` is the folder under which the recorded host's files lie; without `inline`, inlined
-    functions have no entries in chains.
+    `symfs` is the folder under which the recorded host's files lie. With `inline`, inlined
+    functions have entries of their own in all chains, as perf has them since 6.4.
     """
-    return RecordedMachine(recording)
+    dsos = Dsos()
+    for name, build_id in recording.features.build_ids.items():
+        dsos.header_build_id(name, build_id)
+    kernel = Kernel(recording, dsos, kallsyms, vmlinux, os.path.abspath(symfs) if symfs else "")
+    loader = Loader(os.path.abspath(symfs) if symfs else "")
+    return RecordedMachine(recording, kernel, dsos, loader, inline=inline)

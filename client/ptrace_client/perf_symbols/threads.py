@@ -69,6 +69,13 @@ class Threads:
             self.comms[tid] = self.comms[parent_tid]
         return pid, tid, parent_pid, parent_tid
 
+    def exited_tid(self, data: Buffer, start: int, end: int) -> int | None:
+        """Return the thread that PERF_RECORD_EXIT tells of; its name is kept."""
+        if end - start < self._task.size:
+            return None
+        tid: int = self._task.unpack_from(data, start)[2]
+        return tid
+
     def add(self, pid: int, tid: int) -> None:
         """Note a thread that a record names; one that is known stays as it is."""
         self.pids.setdefault(tid, pid)

@@ -1,0 +1,103 @@
+"""What an address of a chain or a sample is to scripts, worked out once for each mapping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptrace_client.perf_symbols.dsos import LoadedDso
+from ptrace_client.perf_symbols.kernel import Kernel
+from ptrace_client.perf_symbols.loading import Loader
+from ptrace_client.perf_symbols.maps import Maps
+from ptrace_client.perf_symbols.model import Location, Map, Symbol
+from ptrace_client.perf_symbols.sources import Inlined, Sources
+
+_ADDRESSES = 1 << 64
+_CACHE_MAX = 200_000
+
+
+class Frame:
+    """An address and the entries that stand for it in chains, innermost inlined function first."""
+
+    __slots__ = ("_entries", "_inlined", "location")
+
+    def __init__(self, location: Location, inlined: list[Inlined]) -> None:
+        self.location = location
+        self._inlined = inlined
+        self._entries = [
+            _entry(location, one.symbol, one.srcline)
+            for one in inlined or [Inlined(location.symbol, None)]
+        ]
+
+    def fresh_entries(self) -> list[dict[str, Any]]:
+        """Return the entries, for scripts to change."""
+        fresh = []
+        for entry in self._entries:
+            entry = entry.copy()
+            if "sym" in entry:
+                entry["sym"] = entry["sym"].copy()
+            fresh.append(entry)
+        return fresh
+
+    def locations(self) -> list[Location]:
+        """Return one for each entry."""
+        if not self._inlined:
+            return [self.location]
+        return [self.location._replace(symbol=one.symbol) for one in self._inlined]
+
+
+class Frames:
+    """Finds frames. With `sources`, inlined functions have their own entries."""
+
+    def __init__(self, loader: Loader, kernel: Kernel, sources: Sources | None) -> None:
+        self._loader = loader
+        self._kernel = kernel
+        self._sources = sources
+        self._count = 0
+
+    def find(self, maps: Maps | None, address: int) -> Frame:
+        """Return the frame of an address among mappings; None: it cannot be in any."""
+        if maps is None:
+            return Frame(Location(address, None, None, 0), [])
+        frame: Frame | None = maps.frames.get(address)
+        if frame is None:
+            if len(maps.frames) >= _CACHE_MAX:
+                maps.frames.clear()
+            frame = self._make(maps, address)
+            maps.frames[address] = frame
+        return frame
+
+    def _make(self, maps: Maps, address: int) -> Frame:
+        found = maps.find(address)
+        if found is None:
+            return Frame(Location(address, None, None, 0), [])
+        if maps is self._kernel.maps:
+            self._kernel.load()
+        dso = found.dso
+        assert isinstance(dso, LoadedDso)
+        place = found.to_file(address) % _ADDRESSES
+        symbol = self._loader.load(dso).find(place)
+        offset = 0 if symbol is None else _offset(found, symbol, place)
+        location = Location(address, found, symbol, offset)
+        inlined = self._sources.inlined(location) if self._sources and symbol else []
+        return Frame(location, inlined)
+
+
+def _offset(map: Map, symbol: Symbol, place: int) -> int:
+    if place < symbol.end:
+        return place - symbol.start
+    return (place - map.start - symbol.start) % _ADDRESSES
+
+
+def _entry(location: Location, symbol: Symbol | None, srcline: str | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {"ip": location.address}
+    if symbol is not None:
+        start, end, binding, name = symbol
+        entry["sym"] = {"start": start, "end": end, "binding": binding, "name": name}
+        if location.map is not None:
+            place = location.map.to_file(location.address) % _ADDRESSES
+            entry["sym_off"] = _offset(location.map, symbol, place)
+        if srcline is not None and srcline != ":0":
+            entry["sym_srcline"] = srcline
+    if location.map is not None:
+        entry["dso"] = location.map.dso.name
+    return entry

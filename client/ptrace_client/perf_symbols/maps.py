@@ -1,0 +1,77 @@
+"""The mappings of an address space, by perf's rules for those that overlap."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ptrace_client.perf_symbols.model import Map
+
+
+class Maps:
+    """Mappings by address. `frames` is what was worked out by them: emptied when they change."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._maps: list[Map] = []
+        self.frames: dict[int, Any] = {}
+
+    def __iter__(self) -> Iterator[Map]:
+        return iter(self._maps)
+
+    def find(self, address: int) -> Map | None:
+        """Return the mapping that an address lies in."""
+        at = bisect_right(self._starts, address) - 1
+        if at < 0:
+            return None
+        # The kernel's mapping may have got other ends since it was inserted.
+        found = self._maps[at]
+        return found if found.start <= address < found.end else None
+
+    def by_name(self, short_name: str) -> Map | None:
+        """Return a mapping of what is called so."""
+        return next((found for found in self._maps if found.dso.short_name == short_name), None)
+
+    def insert(self, new: Map) -> None:
+        """Add a mapping beside those that there are."""
+        at = bisect_right(self._starts, new.start)
+        self._starts.insert(at, new.start)
+        self._maps.insert(at, new)
+        self.frames.clear()
+
+    def replace(self, new: Map) -> None:
+        """Add a mapping in place of what it covers, as mmap() does; the rest of that stays."""
+        first = bisect_left(self._starts, new.start)
+        if first and self._maps[first - 1].end > new.start:
+            first -= 1
+        last = bisect_left(self._starts, new.end, first)
+        kept = [new]
+        for old in self._maps[first:last]:
+            if old.start < new.start:
+                kept.insert(0, replace(old, end=new.start))
+            if old.end > new.end:
+                pgoff = old.pgoff + new.end - old.start
+                kept.append(replace(old, start=new.end, pgoff=pgoff))
+        self._maps[first:last] = kept
+        self._starts[first:last] = [part.start for part in kept]
+        self.frames.clear()
+
+    def remove(self, old: Map) -> None:
+        """Take a mapping out, if it is there."""
+        if old in self._maps:
+            at = self._maps.index(old)
+            del self._maps[at], self._starts[at]
+            self.frames.clear()
+
+    def copy(self) -> Maps:
+        """Return the same mappings for a new address space."""
+        other = Maps()
+        other._starts, other._maps = self._starts.copy(), self._maps.copy()
+        return other
+
+    def add_all(self, others: Maps) -> None:
+        """Add the mappings of another address space, as fork() does."""
+        for one in others._maps:
+            self.insert(one)
