@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from ptrace_formats.sample_format import sample_format
 from ptraced.layout import NO_BLANKS, Blanks
 from ptraced.sampling.layout import SampleFormat, lay_out_sample
-from ptraced.sampling.selector import sample_format
 from ptraced.sampling.shape import Shape
 from ptraced.stacks import Stack
 

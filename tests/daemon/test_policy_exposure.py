@@ -8,6 +8,7 @@ import pytest
 from madeup import event
 
 from ptrace_formats.event_format import EventFormat, parse_format
+from ptrace_formats.sample_format import sample_format
 from ptraced.errors import PermissionRefused
 from ptraced.identity import Caller
 from ptraced.layout import NO_BLANKS, Blanks
@@ -18,7 +19,6 @@ from ptraced.policy.exposure import Exposure, expose
 from ptraced.policy.grant import Grant, Rule, StackParts, Tasks
 from ptraced.policy.selection import stack_parts
 from ptraced.sampling import counters
-from ptraced.sampling.selector import sample_format
 from ptraced.selector import SelectedEvent
 
 ANN = Caller(1000, 1000)

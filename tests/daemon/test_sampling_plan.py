@@ -6,18 +6,19 @@ import struct
 
 import pytest
 
+from ptrace_formats import members as m
+from ptrace_formats.registers import BY_MACHINE
+from ptrace_formats.sample_format import sample_format
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.errors import NotFound, TraceError
 from ptraced.layout import Blanks, RowLayout
 from ptraced.origin import Sampled
 from ptraced.program import StackDepth
 from ptraced.sampling import attr, plan
-from ptraced.sampling import members as m
 from ptraced.sampling.layout import lay_out_sample
 from ptraced.sampling.plan import SamplingPlan, event_scope
-from ptraced.sampling.registers import BY_MACHINE
 from ptraced.sampling.schema import ON_REQUEST, sample_info
-from ptraced.sampling.selector import SampledOptions, sample_format
+from ptraced.sampling.selector import SampledOptions
 from ptraced.sampling.shape import FORMAT_LOST, GROUP, Shape
 from ptraced.scope import Scope
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 from samplerecords import LOST, SAMPLE, THROTTLE, Numbers, record, sample_rows_format, span, u64
 
+from ptrace_formats import members as m
+from ptrace_formats.registers import host_registers
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.layout import Blanks, RowLayout
 from ptraced.samples import SampleDecoder
-from ptraced.sampling import members as m
 from ptraced.sampling.layout import SampleFormat
 from ptraced.sampling.records import SampleRows, Told
-from ptraced.sampling.registers import host_registers
 from ptraced.sampling.shape import FORMAT_ID, GROUP, Shape
 
 

@@ -10,7 +10,7 @@ import struct
 import pytest
 from samplerecords import u64
 
-from ptraced.sampling import members as m
+from ptrace_formats import members as m
 from ptraced.sampling.shape import (
     FORMAT_ID,
     FORMAT_LOST,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from ptrace_formats.members import BY_NAME
 from ptraced.policy import events
 from ptraced.sampling import counters
-from ptraced.sampling.members import BY_NAME
 from ptraced.tracefs import Tracefs
 
 _PROBES = ("uprobe:*", "uretprobe:*", "usdt:*")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import struct
 
+from ptrace_formats import members as m
+from ptrace_formats.registers import host_registers
 from ptraced import syscalls
 from ptraced.kernel_answers import remembered
 from ptraced.origin import Sampled
 from ptraced.sampling import counters
-from ptraced.sampling import members as m
-from ptraced.sampling.registers import host_registers
 from ptraced.sampling.shape import FORMAT_LOST, Shape
 from ptraced.scope import online_cpus
 

@@ -7,12 +7,12 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
+from ptrace_formats.members import DYNAMIC
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.layout import Column
 from ptraced.rows import Rows
 from ptraced.sampling.layout import SampleFormat
 from ptraced.sampling.masking import UPPER_HALF
-from ptraced.sampling.members import DYNAMIC
 from ptraced.sampling.shape import Shape
 
 # How columns are packed, by kind and size.

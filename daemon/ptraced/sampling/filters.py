@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ptrace_formats.event_format import EventFormat, FormatField
+from ptrace_formats.members import BY_NAME, CALLCHAIN_COLUMN
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError
 from ptraced.filter import Filter, FilterText, check_filter, parse_filter
 from ptraced.filter_syntax import Syntax, names
-from ptraced.sampling.members import BY_NAME, CALLCHAIN_COLUMN
 
 # The words of the record that bpf/sample.c makes.
 _WORDS = {

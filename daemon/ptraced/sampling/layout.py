@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from ptrace_formats.event_format import EventFormat
+from ptrace_formats.members import BY_NAME, CALLCHAIN_COLUMN, DYNAMIC, MEMBERS
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.diagnostics import nearest, printable
 from ptraced.errors import TraceError
 from ptraced.layout import NO_BLANKS, Blank, Blanks, Column, RowLayout
-from ptraced.sampling.members import BY_NAME, CALLCHAIN_COLUMN, DYNAMIC, MEMBERS
 from ptraced.sampling.shape import Shape
 
 _TIME = Column("_time", pb.FIELD_KIND_UNSIGNED, 8, 8, None)

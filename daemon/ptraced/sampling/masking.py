@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from ptraced.sampling.registers import NO_REGISTERS, host_registers
+from ptrace_formats.registers import NO_REGISTERS, host_registers
 
 # Where the kernel's addresses begin; those of programs are lower.
 UPPER_HALF = 1 << 63

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
+from ptrace_formats import members as m
 from ptrace_formats.event_format import EventFormat
+from ptrace_formats.registers import NO_REGISTERS, host_registers
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.filter import Filter
 from ptraced.layout import Blank, Column, RowLayout
 from ptraced.origin import Sampled
 from ptraced.program import StackDepth
 from ptraced.sampling import counters
-from ptraced.sampling import members as m
 from ptraced.sampling.attr import counts_lost
-from ptraced.sampling.registers import NO_REGISTERS, host_registers
 from ptraced.sampling.selector import SampledOptions
 from ptraced.sampling.shape import (
     FORMAT_ID,

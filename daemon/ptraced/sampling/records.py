@@ -15,12 +15,12 @@ from typing import Protocol
 
 import numpy as np
 
+from ptrace_formats.members import CALLCHAIN_COLUMN, DYNAMIC
 from ptraced.rows import Rows
 from ptraced.sampling.callchain import split_chain
 from ptraced.sampling.equal import CODES, EqualSamples
 from ptraced.sampling.layout import SampleFormat
 from ptraced.sampling.masking import masked
-from ptraced.sampling.members import CALLCHAIN_COLUMN, DYNAMIC
 from ptraced.sampling.shape import MalformedSampleError, Parser
 from ptraced.stacks import Stack
 

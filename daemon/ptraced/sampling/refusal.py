@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 
+from ptrace_formats import members as m
 from ptraced.errors import LimitExceeded, TraceError, Unavailable
 from ptraced.origin import Sampled
 from ptraced.sampling import counters
-from ptraced.sampling import members as m
 from ptraced.sampling.attr import can_open, try_open
 
 _PMU = (counters.HARDWARE, counters.HW_CACHE, counters.RAW)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ptrace_formats.members import MEMBERS
+from ptrace_formats.registers import host_registers
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.origin import Sampled
-from ptraced.sampling.members import MEMBERS
 from ptraced.sampling.plan import read_format
-from ptraced.sampling.registers import host_registers
 
 # Names of FieldInfo.on_request.
 ON_REQUEST = frozenset(member.name for member in MEMBERS if member.on_request)

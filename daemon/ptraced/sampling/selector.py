@@ -10,15 +10,14 @@ import errno
 import re
 from dataclasses import dataclass, replace
 
-from ptrace_formats.event_format import EventFormat, FormatField
-from ptrace_proto import ptrace_pb2 as pb
+from ptrace_formats.event_format import EventFormat
+from ptrace_formats.sample_format import sample_format
 from ptraced.diagnostics import pointed
 from ptraced.errors import TraceError, Unavailable
 from ptraced.filter import Filter
 from ptraced.origin import Sampled
 from ptraced.sampling import attr, counters, pmu
 from ptraced.sampling.filters import sample_filter
-from ptraced.sampling.members import MEMBERS
 from ptraced.sampling.options import parse_options
 from ptraced.sampling.origins import (
     BREAKPOINT,
@@ -102,25 +101,6 @@ def find_sampled(
     )
     _check_opens(title, origin, text, len(event))
     return sample_format(title), origin, found
-
-
-def sample_format(name: str) -> EventFormat:
-    """The event as clients are told of it: its fields are the members of samples."""
-    fields = tuple(
-        FormatField(
-            name=member.name,
-            ctype=member.ctype,
-            kind=member.kind,
-            offset=0,
-            size=member.size,
-            signed=member.kind == pb.FIELD_KIND_SIGNED,
-            element_size=member.element or member.size,
-            element_signed=False,
-            relative=False,
-        )
-        for member in MEMBERS
-    )
-    return EventFormat("", name, 0, (), fields, "")
 
 
 def _without_modifiers(event: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ptraced.sampling import members as m
+from ptrace_formats import members as m
 
 # PERF_FORMAT_* of read_format.
 TOTAL_TIME_ENABLED, TOTAL_TIME_RUNNING, FORMAT_ID, GROUP, FORMAT_LOST = 1, 2, 4, 8, 16

@@ -37,12 +37,34 @@ def _registers(numbers: dict[str, int]) -> Registers:
 
 
 _I386 = {name: number for number, name in enumerate(_X86)}
+_SEGMENTS = {name: number for number, name in enumerate(("ds", "es", "fs", "gs"), start=12)}
 _ARM64 = {f"x{number}": number for number in range(30)} | {"lr": 30, "sp": 31, "pc": 32}
+# Names by number, of all registers that recordings of others may have.
+_NUMBERS = {
+    machine: {number: name for name, number in named.items()}
+    for machine, named in (
+        ("x86_64", _I386 | _SEGMENTS | _X86_UPPER),
+        ("i386", _I386 | _SEGMENTS),
+        ("i686", _I386 | _SEGMENTS),
+        ("aarch64", _ARM64),
+    )
+}
 BY_MACHINE = {
     "x86_64": _registers(_I386 | _X86_UPPER),
     "i386": _registers(_I386),
     "aarch64": _registers(_ARM64),
 }
+
+
+def sampled_names(machine: str, mask: int) -> tuple[str, ...]:
+    """The names of the registers that a mask of a machine's (as uname(2) calls it) samples has.
+
+    Those without a name are "r" and their number.
+    """
+    found = dict(_NUMBERS.get(machine, {}))
+    return tuple(
+        found.get(number, f"r{number}") for number in range(mask.bit_length()) if mask >> number & 1
+    )
 
 
 def host_registers() -> Registers:
