@@ -20,6 +20,7 @@ def run_on_recording(
 ) -> int:
     """Run the script `module` on the recording `path` ("-": stdin) and return the exit status."""
     recording = open_recording(path)
+    machine = None
     try:
         machine = open_machine(
             recording, kallsyms=options.kallsyms, vmlinux=options.vmlinux, symfs=options.symfs
@@ -33,4 +34,6 @@ def run_on_recording(
     except EndRun as end:
         return end.status
     finally:
+        if machine is not None:
+            machine.close()
         recording.close()

@@ -52,12 +52,12 @@ def branch_symbols(machine: Machine, sample: Sample) -> list[dict[str, str]]:
 
 
 def _dso(machine: Machine, sample: Sample, address: int) -> str:
-    found = machine.locate(sample.tid, sample.cpumode, address, sample.pid)
+    found = machine.locate_branch(sample.tid, address, sample.pid)
     return found.map.dso.name if found.map is not None else _UNKNOWN
 
 
 def _symbol(machine: Machine, sample: Sample, address: int) -> str:
-    found = machine.locate(sample.tid, sample.cpumode, address, sample.pid)
+    found = machine.locate_branch(sample.tid, address, sample.pid)
     if found.symbol is None or not found.symbol.name:
         return _UNKNOWN
     return f"{found.symbol.name}+{found.symbol_offset:#x}"

@@ -9,7 +9,7 @@ from ptrace_client.perf_data.model import Record, Recording
 from ptrace_client.perf_script.context import ScriptContext, SourceCode, SourceLine
 
 if TYPE_CHECKING:
-    from ptrace_client.perf_symbols.model import Machine
+    from ptrace_client.perf_symbols.model import Location, Machine
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -39,17 +39,20 @@ class RecordedContext(ScriptContext):
 
     def srcline(self) -> SourceLine:
         """Return where the sampled instruction stands in its source."""
-        record = self.record
-        if record is None or record.event is None:
-            return None, 0
-        sample = record.event.layout.sample(record.data, record.start, record.end, record.misc)
-        location = self._machine.locate(sample.tid, sample.cpumode, sample.ip, sample.pid)
-        return self._machine.srcline(location)
+        location = self._location()
+        return (None, 0) if location is None else self._machine.srcline(location)
 
     def srccode(self) -> SourceCode:
         """Return the same with the text of the line, None where the file is not at hand."""
-        path, line = self.srcline()
-        return path, line, None
+        location = self._location()
+        return (None, 0, None) if location is None else self._machine.srccode(location)
+
+    def _location(self) -> Location | None:
+        record = self.record
+        if record is None or record.event is None:
+            return None
+        sample = record.event.layout.sample(record.data, record.start, record.end, record.misc)
+        return self._machine.locate(sample.tid, sample.cpumode, sample.ip, sample.pid)
 
     def _common_field(self, name: str) -> int:
         record = self.record

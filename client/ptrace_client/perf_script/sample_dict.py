@@ -43,7 +43,8 @@ class SampleDicts:
         def make(sample: Sample, callchain: Callchain) -> dict[str, Any]:
             found = self._make(event, sample, callchain)
             if locates_address:
-                place = self._locate(sample, sample.addr)
+                locate = self._machine.locate_data
+                place = locate(sample.tid, sample.cpumode, sample.addr, sample.pid)
                 found["sample"]["addr_correlates_sym"] = True
                 _put_place(found["sample"], "addr_", place)
             return found
@@ -78,7 +79,8 @@ class SampleDicts:
             "raw_buf": sample.raw,
             "comm": machine.comms[sample.tid],
         }
-        _put_place(found, "", self._locate(sample, sample.ip))
+        place = machine.locate(sample.tid, sample.cpumode, sample.ip, sample.pid)
+        _put_place(found, "", place)
         arch = self._recording.features.arch or platform.machine()
         intr = attr.sample_regs_intr
         found |= {
@@ -89,9 +91,6 @@ class SampleDicts:
             "uregs": registers_text(arch, attr.sample_regs_user, sample.user_regs, intr),
         }
         return found
-
-    def _locate(self, sample: Sample, address: int) -> Location:
-        return self._machine.locate(sample.tid, sample.cpumode, address, sample.pid)
 
 
 def _address_has_symbol(attr: EventAttr) -> bool:

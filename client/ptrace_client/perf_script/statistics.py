@@ -26,6 +26,8 @@ Call: TypeAlias = Callable[..., bool]
 _AGGREGATION: Final = 0
 _SCALE: Final = 2
 _GLOBAL: Final = 1
+# What -1, any processor, is in a map's list.
+_ANY_CPU: Final = 0xFFFF
 _U64: Final = (1 << 64) - 1
 
 
@@ -74,7 +76,7 @@ class Statistics:
         """Take in a record; at the end of a round the script's functions are called."""
         if isinstance(body, CpuMap):
             if self._cpus is None:
-                self._cpus = body.cpus
+                self._cpus = tuple(-1 if cpu == _ANY_CPU else cpu for cpu in body.cpus)
         elif isinstance(body, ThreadMap):
             if self._threads is None:
                 self._threads = tuple(tid for tid, _ in body.threads)
