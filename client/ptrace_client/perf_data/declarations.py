@@ -9,10 +9,12 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.attr import LEAST_ATTR_SIZE, attr_size, parse_attr
-from ptrace_client.perf_data.cursor import BYTE_ORDERS, Cursor
+from ptrace_client.perf_data.cursor import BYTE_ORDERS, Cursor, damage
 from ptrace_client.perf_data.events import Events
 from ptrace_client.perf_data.features import (
+    DescribedEvent,
     Feature,
     event_descriptions,
     read_build_ids,
@@ -37,8 +39,7 @@ class Declarations:
         self.features = Features()
         self.tracing: TracingData | None = None
         self.events = Events(order, path)
-        # What EVENT_DESC says, in the order of the events.
-        self._described: list[tuple[str, tuple[int, ...]]] = []
+        self._described: list[DescribedEvent] = []
 
     def record(self, kind: int, data: Buffer, start: int, end: int, base: int = 0) -> bool:
         """Take in a record if it declares something; return whether it does.
@@ -49,7 +50,10 @@ class Declarations:
         cursor.base = base
         if kind == RecordKind.HEADER_ATTR:
             attr = self.attr(cursor)
-            self.add(attr, cursor.u64s(cursor.left // 8))
+            event = self.add(attr, cursor.u64s(cursor.left // 8))
+            if event.index < len(self._described):
+                self._name(event, self._described[event.index].name)
+            self.events.complete(event, self.tracing)
         elif kind == RecordKind.EVENT_UPDATE:
             self._update(cursor)
         elif kind == RecordKind.HEADER_FEATURE:
@@ -71,12 +75,11 @@ class Declarations:
             raise cursor.fail(f"an attr of {size} bytes")
         return cursor.take(size)
 
-    def add(self, attr: bytes, ids: Sequence[int]) -> None:
-        """Declare an event."""
+    def add(self, attr: bytes, ids: Sequence[int]) -> RecordedEvent:
+        """Declare an event; complete() names it."""
         if len(self.events.all) >= _MOST_EVENTS:
-            raise Cursor(b"", 0, 0, "<", f"{self.path}: attrs").fail("too many events")
-        self.events.add(parse_attr(attr, self.order), ids)
-        self.complete()
+            raise ClientError(f"{self.path}: attrs: more than {_MOST_EVENTS} events")
+        return self.events.add(parse_attr(attr, self.order), ids)
 
     def feature(self, feature: int, cursor: Cursor) -> None:
         """Take in the content of a feature section."""
@@ -86,24 +89,31 @@ class Declarations:
         elif feature == Feature.BUILD_ID:
             read_build_ids(cursor, self.order, self.features)
         elif feature == Feature.EVENT_DESC:
-            described = event_descriptions(cursor, self.order)
-            self._described = [(event.name, event.ids) for event in described]
+            self._describe(event_descriptions(cursor, self.order))
         else:
             read_feature(feature, cursor, self.features)
 
     def tracing_data(self, data: Buffer, start: int, end: int) -> None:
         """Take in what perf copied of tracefs."""
+        if self.tracing is not None:
+            raise damage(f"{self.path}: tracing data", start, "there is more of it")
         self.tracing = read_tracing_data(data, start, end, f"{self.path}: tracing data")
 
     def complete(self) -> None:
         """Name the events and give them their formats, as far as these are known by now."""
-        for position, (name, ids) in enumerate(self._described):
-            event = self.events.by_id.get(ids[0]) if ids else None
-            if event is None and position < len(self.events.all):
-                event = self.events.all[position]
-            if event is not None and event.index not in self.events.named:
-                self._name(event, name)
-        self.events.complete(self.tracing)
+        for event in self.events.all:
+            self.events.complete(event, self.tracing)
+
+    def _describe(self, described: list[DescribedEvent]) -> None:
+        """Name events, those of a pipe also before they come: they keep their order."""
+        self._described = described
+        events = self.events
+        for position, one in enumerate(described):
+            event = events.by_id.get(one.ids[0]) if one.ids else None
+            if event is None and position < len(events.all):
+                event = events.all[position]
+            if event is not None and event.index not in events.named:
+                self._name(event, one.name)
 
     def _name(self, event: RecordedEvent, name: str) -> None:
         event.name = name

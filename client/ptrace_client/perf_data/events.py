@@ -82,6 +82,8 @@ class Events:
         self.trailers: list[Trailer] = []
         # By event: where its samples have their time, from their start; 0 where they have none.
         self.time_places: list[int] = []
+        # Where samples have their id and their time, of all events.
+        self._places: set[tuple[int, int]] = set()
         # None where the events differ, or lack a time.
         self.common: CommonPlaces | None = None
         # Indices of events that the recording names.
@@ -100,6 +102,7 @@ class Events:
         self.all.append(event)
         self.trailers.append(Trailer(attr, self._order))
         self.time_places.append(time_place(attr))
+        self._places.add((id_place(attr), time_place(attr)))
         if len(self.all) == 1:
             self.id_place = id_place(attr)
         for id in ids:
@@ -109,25 +112,23 @@ class Events:
 
     def check(self) -> None:
         """Raise ClientError where samples cannot be told apart, as perf does."""
-        if len(self.all) > 1 and len({id_place(event.attr) for event in self.all}) > 1:
+        if len({id_at for id_at, _ in self._places}) > 1:
             raise ClientError(
                 f"{self._path}: attrs: the samples of its events have their ids at different "
                 "places, so that nothing tells them apart"
             )
 
-    def complete(self, tracing: TracingData | None) -> None:
-        """Give formats to the tracepoints, and names to the events that have none."""
-        for event in self.all:
-            if tracing and event.format is None and event.is_tracepoint:
-                event.format = tracing.formats.get(event.attr.config)
-            if event.index not in self.named:
-                event.name = event_name(event.attr, event.format)
+    def complete(self, event: RecordedEvent, tracing: TracingData | None) -> None:
+        """Give a tracepoint its format, and a name to an event that has none."""
+        if tracing and event.format is None and event.is_tracepoint:
+            event.format = tracing.formats.get(event.attr.config)
+        if event.index not in self.named:
+            event.name = event_name(event.attr, event.format)
 
     def _common(self) -> CommonPlaces | None:
-        ids, times = {id_place(event.attr) for event in self.all}, {*self.time_places}
-        if len(ids) > 1 or len(times) > 1:
+        if len(self._places) > 1:
             return None
-        id_at, time_at = ids.pop(), times.pop()
+        ((id_at, time_at),) = self._places
         if not time_at or (len(self.all) > 1 and not id_at):
             return None
         places = [time_at] if len(self.all) == 1 else [id_at, time_at]

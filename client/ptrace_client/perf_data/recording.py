@@ -123,10 +123,10 @@ class _Recording:
         """Raise ClientError for tracepoints of which nothing says what they record."""
         for event in self.events:
             if event.is_tracepoint and event.format is None:
+                known = f" ({self.notes[-1].removeprefix(f'{self.path}: ')})" if self.notes else ""
                 raise ClientError(
                     f"{self.path}: it has no format of the tracepoint {event.attr.config}, which "
-                    "tells what its samples hold; the tracing data is missing or cut off: "
-                    "record again"
+                    f"tells what its samples hold{known}; record again"
                 )
 
 
@@ -137,6 +137,7 @@ class _RecordedFile(_Recording):
         super().__init__(path, order, is_pipe=False)
         self._data = data
         self._header = read_header(data, path)
+        self._unfinished = False
         self._read_attrs()
         self._read_features()
         self._declared.complete()
@@ -146,8 +147,7 @@ class _RecordedFile(_Recording):
         """Yield the records in portions."""
         start, size = self._header.data
         length = len(self._data)
-        unfinished = size == 0 and not self.features.hostname
-        end = length if unfinished else min(start + size, length)
+        end = length if self._unfinished else min(start + size, length)
         scan = Scan(self._declared)
         stopped = yield from scan.stretch(self._data, start, end)
         yield scan.rounds.rest()
@@ -199,6 +199,7 @@ class _RecordedFile(_Recording):
         table = [Section(*both) for both in numbers]
         if header.data.size == 0 and table and table[0].offset != place + size:
             # perf writes the size and the features at the end.
+            self._unfinished = True
             self.notes.append(
                 f"{self.path}: the size of the data is 0 in the header, so perf record did not "
                 "end; what there is is read"
