@@ -35,6 +35,24 @@ def split_arguments(
     return own, script
 
 
+def split_before_word(
+    words: Sequence[str], parameters: Iterable[click.Parameter]
+) -> tuple[list[str], list[str]]:
+    """Return (options, the words from the first one on that is none), as `perf record` does.
+
+    A `--` between them belongs to neither.
+    """
+    flags, valued = _spellings(parameters)
+    left = list(words)
+    own: list[str] = []
+    while left and left[0] != "--" and left[0].startswith("-"):
+        own.append(left.pop(0))
+        if _values_that_follow(own[-1], flags, valued):
+            own += left[:1]
+            del left[:1]
+    return own, left[1:] if left[:1] == ["--"] else left
+
+
 def _spellings(parameters: Iterable[click.Parameter]) -> tuple[set[str], set[str]]:
     """Return the option names that stand alone and those that a value follows."""
     flags: set[str] = set()

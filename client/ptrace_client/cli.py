@@ -17,6 +17,7 @@ from ptrace_client.errors import ClientError
 # Each is a module of ptrace_client.commands with declare() and run(), imported when needed.
 COMMANDS: Final = {
     "run": "Run a handler script on live events.",
+    "record": "Record events into a file that perf reads, too.",
     "trace": "Print live events, without a script.",
     "examples": "List ready analyses, or print one.",
     "scripts": "List the scripts that have a name.",

@@ -54,6 +54,8 @@ _OPTIONAL_FEATURES: Final = {
     "stacks": "stacks",
     "probes": "probes of functions",
     "sampling": "sampled events",
+    "format_texts": "what a recording needs of events",
+    "task_records": "records of tasks",
 }
 _PROBES: Final = ("kprobe:", "kretprobe:", "uprobe:", "uretprobe:", "usdt:")
 _SAMPLED: Final = re.compile(r"[^:/,]+(?:[/,]|$)")
@@ -181,6 +183,8 @@ class Host:
                 "tasks": bool(request.scope.pids or request.scope.tids),
                 "cgroups": bool(request.scope.cgroups),
                 "self_describing": request.self_describing,
+                "format_texts": request.format_texts,
+                "task_records": request.task_records,
                 **_selected_features(request.selectors),
                 **_stack_features(request.stacks),
             }

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from functools import cache
 from pathlib import Path
 
+from ptrace_elf.elf import build_id_in
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced.scope import online_cpus, possible_cpus
 from ptraced.tracefs import Tracefs
 
 _KALLSYMS = Path("/proc/kallsyms")
 _NOTES = Path("/sys/kernel/notes")
-# NT_GNU_BUILD_ID: include/uapi/linux/elf.h.
-_BUILD_ID_NOTE = 3
-_NOTE = struct.Struct("<III")
 _ENDS = ("_text", "_etext")
 
 
@@ -30,7 +27,7 @@ def recorded_host(tracefs: Tracefs, addresses: bool) -> pb.RecordedHost:
         page_size=os.sysconf("SC_PAGE_SIZE"),
         total_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cpu_description=_processor(_text(Path("/proc/cpuinfo"))),
-        kernel_build_id=build_id(_bytes(_NOTES)),
+        kernel_build_id=build_id_in(_bytes(_NOTES)) or b"",
         kernel_start=start,
         kernel_end=end,
         cpus_online=len(online_cpus()),
@@ -57,19 +54,6 @@ def _kernel_range(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.get("_text", 0), found.get("_etext", 0)
-
-
-def build_id(notes: bytes) -> bytes:
-    """The GNU build id among ELF notes (elf(5), "Notes"); empty where there is none."""
-    at = 0
-    while at + _NOTE.size <= len(notes):
-        name_size, size, kind = _NOTE.unpack_from(notes, at)
-        name = notes[at + _NOTE.size :][:name_size]
-        at += _NOTE.size + (name_size + 3 & ~3)
-        if kind == _BUILD_ID_NOTE and name == b"GNU\0":
-            return notes[at : at + size]
-        at += size + 3 & ~3
-    return b""
 
 
 def _processor(cpuinfo: str) -> str:
