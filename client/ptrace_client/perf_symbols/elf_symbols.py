@@ -84,7 +84,7 @@ def _add(table: SymbolTable, symbols: Elf, runtime: Elf, section: np.void) -> No
 
 
 def _insert(table: SymbolTable, rows: Rows, starts: Numbers, strings: bytes) -> None:
-    names = [_name(strings, at) for at in rows["name"].tolist()]
+    names = _names(strings, rows)
     table.add(starts, rows["size"].astype(np.uint64), rows["info"] >> 4, names)
     table.end_those_without_size()
     table.drop_aliases()
@@ -148,6 +148,18 @@ def _file_offsets(rows: Rows, sections: Rows, runtime: Elf) -> Numbers:
     return values - moves
 
 
+def _names(strings: bytes, rows: Rows) -> list[bytes]:
+    """The names of symbols; ElfError where they overlap to more than files have."""
+    names, size = [], 0
+    for at in rows["name"].tolist():
+        name = _name(strings, at)
+        size += len(name)
+        if size > STRINGS_MAX:
+            raise ElfError("the names of a symbol table are too long")
+        names.append(name)
+    return names
+
+
 def _name(strings: bytes, at: int) -> bytes:
     end = strings.find(b"\0", at, at + _NAME_MAX)
     return strings[at : end if end >= 0 else at + _NAME_MAX]
@@ -166,13 +178,12 @@ def _add_jumps(table: SymbolTable, elf: Elf, demangle: Demangle) -> None:
     first, size = _PLT_SIZES.get(elf.machine, (int(plt["entsize"]), int(plt["entsize"])))
     rows, strings = _rows(elf, dynamic)
     numbers = _symbol_numbers(elf, relocations)
-    numbers = numbers[numbers < len(rows)]
-    names = [_name(strings, at) for at in rows["name"][numbers].tolist()]
+    names = _names(strings, rows[numbers[numbers < len(rows)]])
     shown = [name.encode(errors="surrogateescape") for name in demangle(names)]
-    at = np.uint64(int(plt["offset"]) + first)
-    starts = at + np.arange(len(numbers), dtype=np.uint64) * np.uint64(size)
-    sizes = np.full(len(numbers), size, np.uint64)
-    bindings = np.full(len(numbers), GLOBAL, np.uint8)
+    at = np.uint64((int(plt["offset"]) + first) % (1 << 64))
+    starts = at + np.arange(len(names), dtype=np.uint64) * np.uint64(size)
+    sizes = np.full(len(names), size, np.uint64)
+    bindings = np.full(len(names), GLOBAL, np.uint8)
     table.add(starts, sizes, bindings, [name[:_PLT_NAME_MAX] + b"@plt" for name in shown])
 
 
