@@ -16,6 +16,14 @@ def split_arguments(
     follows it is the script's. So are words behind the script that look like options and are
     not known; before the script they stay in the first list, for click to complain about.
     """
+    own, script, behind = split_at_dashes(words, parameters)
+    return own, script + (behind or [])
+
+
+def split_at_dashes(
+    words: Sequence[str], parameters: Iterable[click.Parameter]
+) -> tuple[list[str], list[str], list[str] | None]:
+    """Return the same, with what follows a `--` apart; None where there is none."""
     flags, valued = _spellings(parameters)
     own: list[str] = []
     script: list[str] = []
@@ -23,7 +31,7 @@ def split_arguments(
     while left:
         word = left.pop(0)
         if word == "--":
-            return own, script + left
+            return own, script, left
         values = _values_that_follow(word, flags, valued)
         if word == "-" or not word.startswith("-") or (values is None and script):
             script.append(word)
@@ -32,7 +40,7 @@ def split_arguments(
         if values:
             own += left[:1]
             del left[:1]
-    return own, script
+    return own, script, None
 
 
 def split_before_word(

@@ -25,6 +25,7 @@ from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
     from ptrace_client.reconnect import Reconnector
+    from ptrace_client.traced_command import TracedCommand
 
 __all__ = ["EventStream", "RunOptions", "load_script", "run_script"]
 
@@ -44,7 +45,8 @@ class RunOptions:
     `interval_ms` is the period of __interval__, `exit_n` the number of events to deliver and
     `duration` the seconds to trace; None for each is without. `order` merges by time even
     where one event alone would not need it. `strict` ends the run at the first exception.
-    `all_fields` does without the analysis of what handlers read.
+    `all_fields` does without the analysis of what handlers read. `command` is let go when tracing
+    has begun, which ends with it.
     """
 
     interval_ms: int | None = None
@@ -55,6 +57,7 @@ class RunOptions:
     quiet: bool = False
     verbose: int = 0
     all_fields: bool = False
+    command: TracedCommand | None = None
 
 
 class EventStream(Protocol):
@@ -145,7 +148,7 @@ class _Run:
         self._dispatcher: Dispatcher | None = None
         self._ticker: Ticker | None = None
         self._deadline: int | None = None
-        # The server was asked to stop, as the time is over.
+        # The server was asked to stop, as the time is over, or the command.
         self._stopped = False
         self._end: pb.End | None = None
 
@@ -188,6 +191,14 @@ class _Run:
         if options.duration is not None:
             self._deadline = time.monotonic_ns() + round(options.duration * _S)
         self.signals.stream = stream
+        if options.command is not None:
+            options.command.start(self._command_ended)
+
+    def _command_ended(self) -> None:
+        """Have the server stop; another thread says so."""
+        self._stopped = True
+        assert self._stream is not None
+        self._stream.stop()
 
     def _bind(self, stream: EventStream) -> list[pb.EventSchema]:
         """Have the handlers take the events of a stream: what its numbers mean is its own."""
@@ -251,7 +262,7 @@ class _Run:
         self._delivered_before += self._dispatcher.delivered
         self._end = None
         self.signals.stream = self._stream
-        if self.signals.stopping:
+        if self.signals.stopping or self._stopped:
             # It came in between.
             self._stream.stop()
         if missed.rebooted:

@@ -106,13 +106,15 @@ class TracedCommand:
 
 def _become(path: str, words: Sequence[str], go: int, failed: int) -> NoReturn:
     """Wait for a byte from `go`, then run the program; tell `failed` why that does not work."""
+    arguments = [*words]
     try:
-        # The pipe is closed where the parent ended, or does not want it.
+        for number in _RESTORED:
+            if number is not None:
+                signal.signal(number, signal.SIG_DFL)
+        # The pipe is closed where the parent ended, or does not want it. From here to the program
+        # all is traced: nothing else is to happen.
         if os.read(go, 1):
-            for number in _RESTORED:
-                if number is not None:
-                    signal.signal(number, signal.SIG_DFL)
-            os.execv(path, [*words])
+            os.execv(path, arguments)
     except OSError as error:
         os.write(failed, str(error.errno).encode())
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from collections.abc import Sequence
@@ -9,11 +10,9 @@ from typing import Any
 
 import click
 
-from ptrace_client.analyses import find_analysis
-from ptrace_client.arguments import split_arguments
+from ptrace_client.chosen_events import choose_events, trace_command
 from ptrace_client.commands.template import print_template
 from ptrace_client.embedded import open_host
-from ptrace_client.errors import ClientError
 from ptrace_client.host import Host
 from ptrace_client.input_options import input_options, take_dialect, take_input
 from ptrace_client.options import (
@@ -25,29 +24,15 @@ from ptrace_client.options import (
     take_selection,
 )
 from ptrace_client.output import redirect_output
-from ptrace_client.reconnect import Reconnect, reconnect_option, spelled_out
+from ptrace_client.reconnect import Reconnect, reconnect_option
 from ptrace_client.request import check_buffer_pages, trace_request
+from ptrace_client.run_command import RunCommand
 from ptrace_client.runner import RunOptions, run_script
 from ptrace_client.script import Script, load_script
+from ptrace_client.syscall_names import set_traced_machine
 from ptrace_proto import ptrace_pb2 as pb
 
 _NS_PER_MS = 1_000_000
-
-
-class RunCommand(click.Command):
-    """A command whose options may also stand behind the script."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse what is run's own; all the rest is the script and its arguments.
-
-        The first line of an example has the defaults for what is not given.
-        """
-        own, script = split_arguments(spelled_out(args), self.get_params(ctx))
-        if script and script[0].startswith("@"):
-            example = find_analysis(script[0])
-            script[0] = str(example.path)
-            ctx.default_map, _, _ = self.make_parser(ctx).parse_args(example.options)
-        return super().parse_args(ctx, [*own, "--", *script])
 
 
 def declare() -> click.Command:
@@ -55,9 +40,11 @@ def declare() -> click.Command:
     return RunCommand(
         "run",
         callback=run,
-        help="Run the handler script MODULE (a file, or a module's name) on live events. "
-        "@NAME is an example, with options of its own for what is not given. `help` in its place "
-        "prints a template. Behind `--` all arguments are the script's.",
+        help="Run the handler script MODULE (a file, a name of `ptrace-client scripts`, or a "
+        "module's name) on live events, or on a recording (-i). Without -e the events are those "
+        "that the script is made for. @NAME is an example, with options of its own for what is "
+        "not given. `help` in its place prints a template. Behind `--` all arguments are the "
+        "script's; behind the name of a script, `[ARGS] -- COMMAND` traces a command to its end.",
         params=[
             *selection_options(required=False),
             *input_options(),
@@ -86,15 +73,20 @@ def run(**values: Any) -> int:
         if output is not None:
             redirect_output(output)
         return run_on_recording(source.path, module, arguments, dialect)
-    if not selection.events:
-        raise ClientError("no events: give -e EVENT, or -i FILE for a recording")
     reconnect = Reconnect(place, values.pop("reconnect"))
-    options = RunOptions(
-        interval_ms=source.interval_ms,
-        order=selection.order,
-        **values,
-    )
-    with open_host(place.host, place.socket, tls=place.tls, show_log=options.verbose > 0) as host:
+    with contextlib.ExitStack() as stack:
+        command, selection = trace_command(stack, values.pop("command"), selection)
+        options = RunOptions(
+            interval_ms=source.interval_ms,
+            order=selection.order,
+            command=command,
+            **values,
+        )
+        host = stack.enter_context(
+            open_host(place.host, place.socket, tls=place.tls, show_log=options.verbose > 0)
+        )
+        set_traced_machine(host.info.machine)
+        selection = choose_events(host, selection, module, quiet=options.quiet)
         schemas = selection.described(host)
         # Only now: a wrong selector is told to the user, not to the file.
         if output is not None:

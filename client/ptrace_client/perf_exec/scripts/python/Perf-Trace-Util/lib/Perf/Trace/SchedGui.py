@@ -69,8 +69,8 @@ class RootFrame(wx.Frame):  # type: ignore[misc]
         self.scroll.SetFocus()
         size = (self.screen_width - _SCROLL_BAR, self.screen_height // 2)
         self.scroll_panel = wx.Panel(self.scroll, size=size)
+        self.scroll_panel.Bind(wx.EVT_PAINT, self.on_paint)
         for area in self.scroll_panel, self.scroll:
-            area.Bind(wx.EVT_PAINT, self.on_paint)
             area.Bind(wx.EVT_LEFT_DOWN, self.on_mouse_down)
             area.Bind(wx.EVT_KEY_DOWN, self.on_key_press)
         self.scroll.Fit()
@@ -106,7 +106,7 @@ class RootFrame(wx.Frame):  # type: ignore[misc]
         self, nr: int, color: _Color, top_color: _Color | None, start: float, end: float
     ) -> None:
         """Fill the time from `start` to `end`, ns, in row `nr`; `top_color` marks its upper rim."""
-        left, width = self.us_to_px(start - self.ts_start), self.us_to_px(end - self.ts_start)
+        left, width = self.us_to_px(start - self.ts_start), self.us_to_px(end - start)
         top = self.Y_OFFSET + nr * (self.RECT_HEIGHT + self.RECT_SPACE)
         height = self.RECT_HEIGHT
         if top_color is not None:

@@ -1,0 +1,59 @@
+"""What a run traces where the options do not say it: the events of its script, its command."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ptrace_client.errors import ClientError
+from ptrace_client.host import Host
+from ptrace_client.options import Selection
+from ptrace_client.perf_script.catalogue import no_script
+from ptrace_client.perf_script.script_events import events_for
+from ptrace_client.printing import terminal_safe
+from ptrace_client.run_command import is_module
+from ptrace_client.traced_command import TracedCommand
+
+
+def choose_events(
+    host: Host, selection: Selection, script: str, *, quiet: bool = False
+) -> Selection:
+    """Return a selection with events: its own, else those for the script in the file `script`.
+
+    What was chosen is told on stderr, unless `quiet`. Raise ClientError where nothing tells the
+    events, or the host has none of them.
+    """
+    if selection.events:
+        return selection
+    path = Path(script)
+    if not path.is_file():
+        if not is_module(script):
+            raise no_script(script)
+        raise ClientError(f"no events for {terminal_safe(script)}: say with -e what to trace")
+    choice = events_for(path, known=frozenset(host.list_events()))
+    if not quiet:
+        for line in choice.messages():
+            print(f"ptrace-client: {line}", file=sys.stderr)
+    stacks = selection.stacks
+    if choice.call_graph:
+        stacks = replace(stacks, call_graph=True)
+    return replace(selection, events=choice.selectors, stacks=stacks)
+
+
+def trace_command(
+    stack: contextlib.ExitStack, words: Sequence[str], selection: Selection
+) -> tuple[TracedCommand | None, Selection]:
+    """Return the command of these words, which `stack` ends, and the selection of its process.
+
+    Without words, None and the selection as it is. Raise ClientError where the selection names
+    other tasks, too, or there is no such command.
+    """
+    if not words:
+        return None, selection
+    if selection.pids or selection.tids:
+        raise ClientError("a command behind -- is traced alone: leave out -p and -t")
+    command = stack.enter_context(TracedCommand(words))
+    return command, replace(selection, pids=(command.pid,))

@@ -1,0 +1,96 @@
+"""The command line of `run`: whose words are whose, and names that stand for scripts."""
+
+from __future__ import annotations
+
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ptrace_client.analyses import find_analysis
+from ptrace_client.arguments import split_at_dashes
+from ptrace_client.errors import ClientError
+from ptrace_client.perf_script.catalogue import CatalogueScript, find_script, no_script
+from ptrace_client.reconnect import spelled_out
+
+# Where the words of the command to trace are among the values.
+COMMAND: Final = "command"
+
+
+class RunCommand(click.Command):
+    """A command whose options may also stand behind the script.
+
+    The values have `command`, the words of a program to trace, too.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what is run's own; all the rest is the script and its arguments.
+
+        The first line of an example has the defaults for what is not given. Behind the name of
+        a script of the catalogue, as `perf script NAME` has it, `--` begins the command to trace.
+        """
+        own, script, behind = split_at_dashes(spelled_out(args), self.get_params(ctx))
+        if not script:
+            script, behind = behind or [], None
+        named = None
+        if script and script[0].startswith("@"):
+            example = find_analysis(script[0])
+            script[0] = str(example.path)
+            ctx.default_map, _, _ = self.make_parser(ctx).parse_args(example.options)
+        elif script:
+            named = find_named(script[0])
+        if named is not None:
+            script[0] = str(named.path)
+        left = super().parse_args(ctx, [*own, "--", *script, *(behind or [])])
+        ctx.params[COMMAND] = ()
+        if named is not None and behind is not None and not _is_recording(ctx.params):
+            arguments, command = _at_last_dashes(behind)
+            ctx.params["script"] = (*script, *arguments)
+            ctx.params[COMMAND] = _checked(named, command)
+        return left
+
+
+def find_named(name: str) -> CatalogueScript | None:
+    """Return the script of the catalogue that `name` means, None where it is a file or a module.
+
+    Files and modules of the current folder come first, then the catalogue, then installed
+    modules. Raise ClientError for a name that nothing has, but something like it.
+    """
+    if "/" in name or name == "help" or any(map(Path.exists, map(Path, (name, f"{name}.py")))):
+        return None
+    found = find_script(name)
+    if found is None and not is_module(name):
+        error = no_script(name)
+        if "did you mean" in str(error) or "Perl" in str(error):
+            raise error
+    return found
+
+
+def is_module(name: str) -> bool:
+    """Whether a name may be that of an installed module, or of a package that has it."""
+    return "/" not in name and PathFinder.find_spec(name.partition(".")[0]) is not None
+
+
+def _is_recording(values: dict[str, Any]) -> bool:
+    """Whether -i names a file; with a number it is --interval."""
+    short = values.get("short_input")
+    return bool(values.get("input_path")) or bool(short and not short.isdecimal())
+
+
+def _at_last_dashes(words: list[str]) -> tuple[list[str], list[str]]:
+    """Split `ARGS -- COMMAND`; without dashes all is the command."""
+    if "--" not in words:
+        return [], words
+    place = words.index("--")
+    return words[:place], words[place + 1 :]
+
+
+def _checked(script: CatalogueScript, command: list[str]) -> tuple[str, ...]:
+    if not command:
+        raise ClientError("there is no command behind the --")
+    if script.is_top:
+        raise ClientError(
+            f"{script.name} shows all tasks until it is interrupted: it takes no command"
+        )
+    return tuple(command)
