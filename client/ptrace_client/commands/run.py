@@ -72,7 +72,7 @@ def run(**values: Any) -> int:
 
         if output is not None:
             redirect_output(output)
-        return run_on_recording(source.path, module, arguments, dialect)
+        return run_on_recording(source.path, module, arguments, dialect, selection.events)
     reconnect = Reconnect(place, values.pop("reconnect"))
     with contextlib.ExitStack() as stack:
         command, selection = trace_command(stack, values.pop("command"), selection)

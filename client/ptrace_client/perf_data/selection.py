@@ -34,6 +34,12 @@ def select_events(recording: Recording, selectors: Sequence[str]) -> list[Record
     return [event for event in recording.events if event.index in chosen]
 
 
+def is_selected(event: RecordedEvent, selectors: Sequence[str]) -> bool:
+    """Return whether select_events() would choose the event."""
+    names = [name.strip() for selector in selectors for name in _names(selector)]
+    return not names or any(_is_named(event, name) for name in names)
+
+
 def _names(selector: str) -> list[str]:
     if "/" in selector:
         raise ClientError(

@@ -27,14 +27,11 @@ class ScriptContext:
     This one is of no event and no session. Its subclasses know more.
     """
 
-    __slots__ = ("_itrace_options",)
+    __slots__ = ()
 
     def __init_subclass__(cls) -> None:
         """Have scripts see the type that it is in perf."""
         cls.__name__ = "PyCapsule"
-
-    def __init__(self) -> None:
-        self._itrace_options: str | None = None
 
     def common_pc(self) -> int:
         """Return the event's common_preempt_count."""
@@ -61,11 +58,8 @@ class ScriptContext:
         return None, 0, None
 
     def set_itrace_options(self, options: str) -> int:
-        """Note how to decode hardware traces. Return 0, or 1 where that is settled already."""
-        if self._itrace_options is not None:
-            return 1
-        self._itrace_options = options
-        return 0
+        """Note how to decode hardware traces. Return -1: where there are none."""
+        return -1
 
 
 def create_module() -> types.ModuleType:

@@ -6,13 +6,17 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ptrace_client.errors import ClientError
+from ptrace_client.perf_data import model
 from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.model import Buffer, RecordedEvent, Recording, Sample, Sink
+from ptrace_client.perf_data.selection import is_selected, select_events
+from ptrace_client.perf_script.coverage import idle_warning
 from ptrace_client.perf_script.options import DialectOptions
 from ptrace_client.perf_script.read_groups import ReadGroups
 from ptrace_client.perf_script.recorded_context import RecordedContext
@@ -25,18 +29,25 @@ from ptrace_client.script_errors import EndRun
 if TYPE_CHECKING:
     from ptrace_client.perf_symbols.model import Machine
 
-_GENERAL = "process_event"
+_GENERAL: Final = "process_event"
+# Where the code of the reader lies.
+_READER: Final = str(Path(model.__file__).parent)
 
 
 def run_recording(
-    script: PerfScript, recording: Recording, machine: Machine, options: DialectOptions
+    script: PerfScript,
+    recording: Recording,
+    machine: Machine,
+    options: DialectOptions,
+    selectors: Sequence[str] = (),
 ) -> int:
     """Call a loaded script's handlers with the events of a recording; return the exit status.
 
-    Where the recording is damaged, what precedes is delivered and trace_end is called; then
-    ClientError is raised. SystemExit is the script's own.
+    With `selectors` only the samples of these events are handed over. Where the recording is
+    damaged, what precedes is delivered and trace_end is called; then ClientError is raised.
+    SystemExit is the script's own.
     """
-    engine = _Engine(script, recording, machine, options)
+    engine = _Engine(script, recording, machine, options, selectors)
     try:
         script.begin(engine.context)
         damage = engine.read()
@@ -53,11 +64,17 @@ def run_recording(
 
 class _Engine:
     def __init__(
-        self, script: PerfScript, recording: Recording, machine: Machine, options: DialectOptions
+        self,
+        script: PerfScript,
+        recording: Recording,
+        machine: Machine,
+        options: DialectOptions,
+        selectors: Sequence[str],
     ) -> None:
         self._script = script
         self._recording = recording
         self._machine = machine
+        self._selectors = selectors
         self._stopping = False
         self.context = RecordedContext(recording, machine)
         self.others = OtherRecords(script, recording)
@@ -75,12 +92,25 @@ class _Engine:
 
     def read(self) -> ClientError | None:
         """Deliver all records, until SIGINT; return what is wrong with the recording."""
+        if not self._recording.is_pipe:
+            self._check_events()
         with self._stopped_by_signals():
             try:
                 self._deliver()
             except ClientError as error:
                 return error
+            except _Stopped:
+                return None
+        if self._recording.is_pipe:
+            self._check_events()
         return None
+
+    def _check_events(self) -> None:
+        """Tell the user of a script that gets no events. Raise ClientError for a wrong -e."""
+        events = select_events(self._recording, self._selectors)
+        warning = idle_warning(self._script, events, self._recording.path)
+        if warning is not None:
+            print(f"warning: {warning}", file=sys.stderr)
 
     def _deliver(self) -> None:
         context, apply, others = self.context, self._machine.apply, self.others.take
@@ -103,7 +133,9 @@ class _Engine:
                 break
 
     def _first_sink(self, event: RecordedEvent) -> Sink:
-        if event.attr.sample_type & SampleType.READ:
+        if not is_selected(event, self._selectors):
+            event.sink = _drop
+        elif event.attr.sample_type & SampleType.READ:
             event.sink = self._read_groups.sink(event)
         else:
             event.sink = self._sink(event, RecordedAs(event))
@@ -118,7 +150,7 @@ class _Engine:
     def _sink(self, event: RecordedEvent, recorded_as: RecordedAs) -> Sink:
         if event.attr.type == EventKind.TRACEPOINT:
             if event.format is None:
-                return _no_format
+                return _drop
             return self._tracepoints.sink(event, event.format, recorded_as)
         return self._general_sink(event, recorded_as)
 
@@ -148,8 +180,17 @@ class _Engine:
             signal.signal(signal.SIGINT, before)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            raise EndRun(128 + number)
         self._stopping = True
+        if frame is not None and frame.f_code.co_filename.startswith(_READER):
+            # It may wait for the writer of a pipe.
+            raise _Stopped
 
 
-def _no_format(data: Buffer, start: int, end: int, misc: int, time: int) -> None:
-    """Drop a sample of a tracepoint that nobody can take apart."""
+class _Stopped(BaseException):
+    """Ends the reading in its midst."""
+
+
+def _drop(data: Buffer, start: int, end: int, misc: int, time: int) -> None:
+    """Take a sample that nobody wants, or that nobody can take apart."""

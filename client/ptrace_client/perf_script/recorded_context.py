@@ -17,10 +17,10 @@ _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 class RecordedContext(ScriptContext):
     """The context of a run on a recording; `record` is the sample at hand."""
 
-    __slots__ = ("_machine", "_recording", "record")
+    __slots__ = ("_itrace_options", "_machine", "_recording", "record")
 
     def __init__(self, recording: Recording, machine: Machine) -> None:
-        super().__init__()
+        self._itrace_options: str | None = None
         self._recording = recording
         self._machine = machine
         self.record: Record | None = None
@@ -46,6 +46,13 @@ class RecordedContext(ScriptContext):
         """Return the same with the text of the line, None where the file is not at hand."""
         location = self._location()
         return (None, 0, None) if location is None else self._machine.srccode(location)
+
+    def set_itrace_options(self, options: str) -> int:
+        """Note how to decode hardware traces. Return 0, or 1 where that is settled already."""
+        if self._itrace_options is not None:
+            return 1
+        self._itrace_options = options
+        return 0
 
     def _location(self) -> Location | None:
         record = self.record

@@ -41,8 +41,9 @@ class OtherRecords:
         self._script = script
         self._recording = recording
         self._statistics = Statistics(recording, script.call)
-        # Samples that the kernel dropped, as far as it told.
-        self.lost = 0
+        # Events that the kernel dropped: as it told at once, and as its counters say at the end.
+        self._lost_told = 0
+        self._lost_counted = 0
         self._lost_at = 0
         self.take: dict[int, Callable[[Record], None]] = {
             RecordKind.SWITCH: self._switch,
@@ -51,9 +52,14 @@ class OtherRecords:
             RecordKind.UNTHROTTLE: self._throttle,
             RecordKind.AUXTRACE_ERROR: self._trace_error,
             RecordKind.LOST: self._lost,
-            RecordKind.LOST_SAMPLES: self._lost,
+            RecordKind.LOST_SAMPLES: self._lost_samples,
             **dict.fromkeys(_COUNTS, self._count),
         }
+
+    @property
+    def lost(self) -> int:
+        """How many events are missing, at least."""
+        return max(self._lost_told, self._lost_counted)
 
     def report(self) -> None:
         """Tell the user what is missing."""
@@ -119,9 +125,14 @@ class OtherRecords:
     def _lost(self, record: Record) -> None:
         body = self._body(record)
         if isinstance(body, Lost):
-            self.lost += body.lost
+            self._lost_told += body.lost
             before, self._lost_at = self._lost_at, max(record.time, self._lost_at)
             self._script.call("__lost__", before, self._lost_at)
+
+    def _lost_samples(self, record: Record) -> None:
+        body = self._body(record)
+        if isinstance(body, Lost):
+            self._lost_counted += body.lost
 
     def _body(self, record: Record) -> object:
         return record_body(record, self._recording.big_endian, self._recording.path)

@@ -29,9 +29,10 @@ Callback = Callable[..., Any]
 # What scripts find by os.environ["PERF_EXEC_PATH"], and below it the modules they import.
 EXEC_PATH: Final = Path(__file__).parents[1] / "perf_exec"
 _MODULES: Final = EXEC_PATH / "scripts/python/Perf-Trace-Util/lib/Perf/Trace"
-# perf's status where a script cannot be loaded, and what a shell reports of SIGABRT.
+# perf's status where a script cannot be loaded, and what a shell reports of SIGABRT, by which
+# perf ends where a handler fails.
 _LOAD_FAILED: Final = 255
-_ABORTED: Final = 134
+ABORTED: Final = 134
 _OURS: Final = str(Path(__file__).parents[1]) + os.sep
 
 
@@ -103,7 +104,7 @@ def die(error: BaseException) -> None:
         "Fatal Python error: handler_call_die: problem in Python trace event handler",
         file=sys.stderr,
     )
-    raise EndRun(_ABORTED) from None
+    raise EndRun(ABORTED) from None
 
 
 def show(error: BaseException) -> None:
