@@ -21,6 +21,13 @@ _SAMPLE: Final = int(RecordKind.SAMPLE)
 # Bytes of tracefs that may come in one piece: the formats of all events are some 4 MB.
 _MOST_TRACING_DATA: Final = 64 << 20
 
+# Kinds that other bytes follow, or that hold records.
+_NEVER_COMPRESSED: Final = (
+    RecordKind.COMPRESSED,
+    RecordKind.HEADER_TRACING_DATA,
+    RecordKind.AUXTRACE,
+)
+
 # Yields records in order; returns where the first that is not complete starts.
 Stretch: TypeAlias = Generator[Sequence[Record], None, int]
 
@@ -137,6 +144,8 @@ class Scan:
         self, kind: int, misc: int, data: Buffer, start: int, end: int, limit: int
     ) -> Stretch:
         """Process a record of perf's own; return where the next starts, -1 for incomplete."""
+        if self._nested and kind in _NEVER_COMPRESSED:
+            raise self._damage(start, f"a record of kind {kind} in a compressed one")
         if kind == RecordKind.FINISHED_ROUND:
             yield self.rounds.finish()
         elif kind == RecordKind.COMPRESSED:
@@ -153,8 +162,6 @@ class Scan:
 
     def _compressed(self, content: bytes, start: int) -> Stretch:
         """Process the records in a compressed one; the last may go on in the next."""
-        if self._nested:
-            raise self._damage(start, "a compressed record in a compressed one")
         self._nested = True
         base, self.base = self.base, self.base + start
         chunk = self._decompressed + self._decompressor.take(content, self.base + start)
