@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ptrace_client.errors import ClientError
@@ -39,10 +40,16 @@ class RowLayout:
 
     Columns outside `wanted` become padding, so that no Python object is made for them. Of a
     schema with dynamic data the last item of each tuple is the row itself, as bytes, if a
-    wanted column lies in there.
+    wanted column lies in there. `codes` are struct codes by column, of the column's size, where
+    they are not the usual ones.
     """
 
-    def __init__(self, schema: pb.EventSchema, wanted: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        schema: pb.EventSchema,
+        wanted: Collection[str] | None = None,
+        codes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.event = event_name(schema)
         self.columns: dict[str, int] = {}
         self.fields: list[pb.Field] = []
@@ -55,7 +62,8 @@ class RowLayout:
                 continue
             gap = field.offset - position
             code += f"{gap}x" if gap else ""
-            code += _CODES.get(field.kind, {}).get(field.size, f"{field.size}s")
+            own = _CODES.get(field.kind, {}).get(field.size, f"{field.size}s")
+            code += codes.get(field.name, own)
             position = field.offset + field.size
             self.columns[field.name] = len(self.fields)
             self.fields.append(field)

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import islice, repeat
 from operator import itemgetter, length_hint
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ptrace_client.errors import ClientError
 from ptrace_client.losses import Losses
 from ptrace_client.order import BatchMerger, Merger
 from ptrace_client.script_errors import ScriptErrors
 from ptrace_client.stacks import StackTable
-from ptrace_client.targets import Binding, Callback, Rows, Target
+from ptrace_client.targets import Binding, Callback, Ordering, Rows, Target
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Dispatcher:
         self._stacks = StackTable() if stacks is None else stacks
         self._between = between
         single = [binding for binding in bindings if not binding.is_batch]
-        mixed = order and len(single) == 1 and single[0].mixes_cpus
-        self._merger = Merger() if (order or len(single) > 1) and not mixed else None
+        ordering = _ordering(single, order)
+        self._merger = Merger() if ordering is Ordering.EVENTS else None
         self._batch_merger: BatchMerger | None = None
         self._known = {schema.id for schema in started.schemas}
         self._events: dict[int, Target] = {}
@@ -65,13 +65,13 @@ class Dispatcher:
         # Sentences for the user about the events of this stream.
         self.warnings: list[str] = []
         offset = started.realtime_offset
-        timed = self._merger is not None or mixed
+        timed = ordering is not Ordering.NONE
         for binding in single:
             target = binding.target(offset, self._stacks, timed=timed)
             self.warnings += target.warnings
             self._events[binding.schema.id] = target
-            if mixed:
-                self._batch_merger = BatchMerger(binding.schema, target.rows)
+            if ordering is Ordering.ROWS:
+                self._batch_merger = BatchMerger(binding.schema, target.rows, target.mixed)
         for binding in bindings:
             if binding.is_batch:
                 self._add_batch_handler(binding, offset)
@@ -153,7 +153,8 @@ class Dispatcher:
 
     def _deliver(self, target: Target, rows: Rows, cpu: int) -> None:
         """Handle the events that are in `rows`, and go on after exceptions."""
-        fused, call, count = target.fused, target.call(cpu), length_hint(rows)
+        fused, count = target.fused, length_hint(rows)
+        call = target.call(cpu) if fused is None else _nothing
         items = target.items(cpu, rows)
         end = count - min(count, self._left)
         while (left := length_hint(rows)) > end:
@@ -198,3 +199,14 @@ class Dispatcher:
     def _count(self, events: int) -> None:
         self.delivered += events
         self._left -= events
+
+
+def _nothing(item: Any) -> None:
+    """Stand for what is not called."""
+
+
+def _ordering(bindings: Sequence[Binding], order: bool) -> Ordering:
+    """Return how the events are to be put in order."""
+    if len(bindings) > 1:
+        return Ordering.EVENTS
+    return bindings[0].ordering if bindings and order else Ordering.NONE

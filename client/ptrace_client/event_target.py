@@ -46,6 +46,10 @@ class EventTarget:
         """Sentences for the user about fields that cannot be reached as attributes."""
         return self._decoder.warnings
 
+    def mixed(self, cpu: int, rows: Rows) -> Rows:
+        """Return the rows: PerfEvents are put in order as events."""
+        return rows
+
     def call(self, cpu: int) -> Callable[[PerfEvent], Any]:
         """Return the handler: an event knows its CPU."""
         return self._handler

@@ -60,7 +60,7 @@ def fuse(
         _TEXTS: TextCache(),
     }
     try:
-        body = _EventBody(parameter.arg, schema, layout)
+        body = _EventBody(parameter.arg, schema, layout).of(node)
         return loop(handler, node, body, _row(layout), [_CPU], constants)
     except (RefusedError, SyntaxError, ValueError):
         return None

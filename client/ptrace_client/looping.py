@@ -38,7 +38,7 @@ def is_plain(handler: types.FunctionType) -> bool:
 def loop(
     handler: types.FunctionType,
     node: ast.FunctionDef,
-    body: Body,
+    statements: Iterable[ast.stmt],
     row: ast.expr,
     parameters: Sequence[str],
     constants: Mapping[str, object],
@@ -46,18 +46,15 @@ def loop(
 ) -> types.FunctionType:
     """Return a handler's body as a function that takes rows and runs it for each.
 
-    `body` changes the statements of `node`, the handler's definition. `row` is what a row is
-    assigned to, and `before` are statements that come ahead of the body. The function's
-    parameters are ROWS, `parameters`, and the names of `constants`, whose values are their
-    defaults. Raise RefusedError, SyntaxError or ValueError where there is no such function.
+    `statements` are those of `node`, the handler's definition, as Body changes them. `row` is
+    what a row is assigned to, and `before` are statements that come ahead of the body. The
+    function's parameters are ROWS, `parameters`, and the names of `constants`, whose values are
+    their defaults. Raise SyntaxError or ValueError where there is no such function.
     """
-    statements = [new for old in node.body for new in body.statements(copy.deepcopy(old))]
-    # The local variables of a call are its own, and what it returns outlives them.
+    # The local variables of a call are its own.
     fresh: list[ast.stmt] = []
     for name in handler.__code__.co_varnames[handler.__code__.co_argcount :]:
         fresh += [_empty(name), ast.Delete([ast.Name(name, ast.Del())])]
-    if body.has_result:
-        fresh.append(_empty(_RESULT))
     rows = ast.For(row, load(ROWS), [*fresh, *before, *statements], [])
     function = function_def(node.name, [ROWS, *parameters], constants, [rows])
     ast.copy_location(function, node)
@@ -132,14 +129,18 @@ class Body(ast.NodeTransformer):
 
     def __init__(self) -> None:
         # Whether any `return` has a value to evaluate.
-        self.has_result = False
+        self._has_result = False
         # Statements of _AROUND around this one, count.
         self._inside = 0
 
-    def statements(self, statement: ast.stmt) -> list[ast.stmt]:
-        """Return what stands for a statement; the statement itself is changed, too."""
-        new = self.visit(statement)
-        return new if isinstance(new, list) else [new]
+    def of(self, node: ast.FunctionDef) -> list[ast.stmt]:
+        """Return the statements that stand for those of a function."""
+        statements: list[ast.stmt] = []
+        for old in node.body:
+            new = self.visit(copy.deepcopy(old))
+            statements += new if isinstance(new, list) else [new]
+        # What a call returns outlives its variables.
+        return [_empty(_RESULT), *statements] if self._has_result else statements
 
     def visit(self, node: ast.AST) -> Any:
         if isinstance(node, _APART):
@@ -157,6 +158,6 @@ class Body(ast.NodeTransformer):
         leave = ast.copy_location(ast.Continue(), node)
         if node.value is None or isinstance(node.value, ast.Constant):
             return [leave]
-        self.has_result = True
+        self._has_result = True
         value = self.visit(node.value)
         return [ast.copy_location(ast.Assign([store(_RESULT)], value), node), leave]

@@ -68,12 +68,19 @@ class BatchMerger:
 
     As long as one CPU has all the events of a round, which are in order as they are, its
     batches stay what they are: rows are sorted only where there are those of several CPUs.
+    `rows` takes a batch apart, and `mixed` makes rows of a CPU what they are among others'.
     """
 
-    def __init__(self, schema: pb.EventSchema, rows: Callable[[pb.Batch], Iterator[Row]]) -> None:
+    def __init__(
+        self,
+        schema: pb.EventSchema,
+        rows: Callable[[pb.Batch], Iterator[Row]],
+        mixed: Callable[[int, Iterator[Row]], Iterable[Row]],
+    ) -> None:
         # Rows that came after a mark that said they had been sent, count.
         self.late = 0
         self._decode = rows
+        self._mixed = mixed
         self._row_size = schema.row_size
         # What rows of these refer to may be forgotten before the mark comes.
         self._at_once = schema.has_dynamic or schema.stack
@@ -89,7 +96,7 @@ class BatchMerger:
         """Take a batch. Raise ClientError where it is damaged."""
         rows = self._decode(batch)
         if self._at_once:
-            self._rows.extend(rows)
+            self._rows.extend(self._mixed(batch.cpu, rows))
         elif batch.count:
             self._held.append(_Held(batch, rows))
 
@@ -108,7 +115,7 @@ class BatchMerger:
     def _take_rows(self, until: int | None) -> list[Row]:
         rows = self._rows
         for held in self._held:
-            rows.extend(held.rows)
+            rows.extend(self._mixed(held.batch.cpu, held.rows))
         self._held.clear()
         # Batches are runs in order, which is what list.sort() merges fastest.
         rows.sort(key=_time)

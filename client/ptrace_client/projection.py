@@ -18,7 +18,7 @@ from ptrace_client.source import definition
 from ptrace_proto import ptrace_pb2 as pb
 
 # Names by which code reaches its own variables without naming them.
-_FRAME_READERS = frozenset(
+FRAME_READERS = frozenset(
     ("exec", "eval", "locals", "vars", "dir", "breakpoint", "_getframe", "currentframe")
 )
 # PerfEvent's methods, which read all fields; get() is looked at more closely.
@@ -142,7 +142,7 @@ def _binds(node: ast.AST, name: str) -> bool:
 def _sees_frame(node: ast.AST) -> bool:
     match node:
         case ast.Name(id=used) | ast.Attribute(attr=used) | ast.alias(name=used):
-            return used in _FRAME_READERS
+            return used in FRAME_READERS
     return False
 
 

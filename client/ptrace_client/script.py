@@ -15,7 +15,7 @@ from ptrace_client.module_loader import load_module
 from ptrace_client.projection import Reads, batch_reads, columns, event_reads, projection
 from ptrace_client.script_errors import ScriptErrors
 from ptrace_client.stacks import StackTable
-from ptrace_client.targets import Callback
+from ptrace_client.targets import Callback, Ordering
 from ptrace_proto import ptrace_pb2 as pb
 
 _BATCH_SUFFIX = "__batch"
@@ -39,8 +39,7 @@ class Binding:
     handler: Callback
     is_batch: bool
     reads: Reads
-    # The class of an event tells its CPU.
-    mixes_cpus: Final = False
+    ordering: Ordering = Ordering.EVENTS
 
     @property
     def columns(self) -> frozenset[str] | None:

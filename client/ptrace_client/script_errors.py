@@ -71,8 +71,7 @@ class ScriptErrors:
 
         Raise EndRun where the run must not go on.
         """
-        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
-            raise EndRun(_SIGPIPE_STATUS) from None
+        end_at_closed_stdout(error)
         self.count += 1
         self._show(error)
         if self._strict:
@@ -93,6 +92,12 @@ class ScriptErrors:
     def summary(self) -> str:
         """Return "2 exceptions in handlers"."""
         return f"{self.count} exception{'s' * (self.count != 1)} in handlers"
+
+
+def end_at_closed_stdout(error: Exception) -> None:
+    """Raise EndRun where an exception means that nobody reads our output any more."""
+    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+        raise EndRun(_SIGPIPE_STATUS) from None
 
 
 def _stdout_is_closed() -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import enum
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from ptrace_client.script_errors import ScriptErrors
@@ -13,6 +14,16 @@ Callback = Callable[..., Any]
 Rows = Iterator[tuple[Any, ...]]
 # Takes rows, to their end or until an exception, and the number of the CPU that they are from.
 Fused = Callable[[Rows, int], None]
+
+
+class Ordering(enum.Enum):
+    """How the events of one schema can be put in the order of time."""
+
+    # It makes no difference: nobody can tell them apart.
+    NONE = enum.auto()
+    # As rows, before there is an item: `Target.fused` takes rows of several CPUs.
+    ROWS = enum.auto()
+    EVENTS = enum.auto()
 
 
 class Target(Protocol):
@@ -32,6 +43,10 @@ class Target(Protocol):
         The first column is the time wherever rows are put in order. Raise ClientError where the
         batch is damaged.
         """
+
+    def mixed(self, cpu: int, rows: Rows) -> Iterable[tuple[Any, ...]]:
+        """Return the rows of a CPU as `fused` takes them among those of others, with order.MIXED
+        for a CPU, where Binding.ordering is ROWS."""
 
     def items(self, cpu: int, rows: Rows) -> Iterator[Any]:
         """Make what call() takes of each row as it is asked for, never ahead."""
@@ -56,8 +71,8 @@ class Binding(Protocol):
         """Whether it takes batches as NumPy arrays, see batch.py, instead of events."""
 
     @property
-    def mixes_cpus(self) -> bool:
-        """Whether what is fused takes rows of several CPUs at once: the row has what it needs."""
+    def ordering(self) -> Ordering:
+        """How its events can be put in order."""
 
     def target(self, realtime_offset: int, stacks: StackTable, *, timed: bool) -> Target:
         """Return where the events go; `timed` says that they will be put in order.

@@ -94,7 +94,7 @@ class Merged:
 
     def __init__(self, schema: pb.EventSchema = PLAIN) -> None:
         self.schema = schema
-        self.merger = BatchMerger(schema, RowLayout(schema).rows)
+        self.merger = BatchMerger(schema, RowLayout(schema).rows, lambda cpu, rows: rows)
 
     def add(self, cpu: int, *times: int) -> None:
         rows = ({"_time": time, "pid": cpu} for time in times)

@@ -24,12 +24,16 @@ from ptrace_client.options import (
     take_selection,
 )
 from ptrace_client.output import redirect_output
+from ptrace_client.perf_script.dialect import choose_dialect
+from ptrace_client.perf_script.options import PERF_SCRIPT
 from ptrace_client.reconnect import Reconnect, reconnect_option
 from ptrace_client.request import check_buffer_pages, trace_request
 from ptrace_client.run_command import RunCommand
 from ptrace_client.runner import RunOptions, run_script
-from ptrace_client.script import Script, load_script
+from ptrace_client.script import load_script
+from ptrace_client.script_errors import EndRun
 from ptrace_client.syscall_names import set_traced_machine
+from ptrace_client.targets import RunScript
 from ptrace_proto import ptrace_pb2 as pb
 
 _NS_PER_MS = 1_000_000
@@ -97,14 +101,24 @@ def run(**values: Any) -> int:
         # What is loaded by now stays to the end, where the collector would look through it all, for
         # 15 to 35 ms. Not so what the script makes: its open files are written when they go.
         gc.freeze()
-        script = load_script(module, arguments)
+        if choose_dialect(module, dialect.dialect) == PERF_SCRIPT:
+            from ptrace_client.perf_live.load import load_live
+
+            try:
+                live = load_live(module, arguments, dialect, host, selection, schemas)
+            except EndRun as end:
+                return end.status
+            script: RunScript = live.script
+            selection, schemas = live.selection, live.schemas
+        else:
+            script = load_script(module, arguments)
         label = os.path.basename(module)
         return run_on(host, script, schemas, selection, options, label, reconnect)
 
 
 def run_on(
     host: Host,
-    script: Script,
+    script: RunScript,
     schemas: Sequence[pb.EventSchema],
     selection: Selection,
     options: RunOptions,

@@ -1,0 +1,1 @@
+"""Scripts in perf's dialect on the streams of a daemon."""
