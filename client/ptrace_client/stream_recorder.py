@@ -82,21 +82,26 @@ class Recorder:
         for batch in message.batches:
             entries = self._makers[batch.schema_id].entries(batch)
             if self._launch is not None:
-                entries = self._launch.held_back(entries)
+                entries = self._launch.sift(entries)
             self._writer.add(entries)
-        if self._launch is not None and self._launch.is_over:
-            self._writer.add(self._launch.after())
-            self._launch = None
         if message.HasField("mark"):
-            self._writer.end_round(message.mark.time)
+            self._end_round(message.mark.time)
         self._chains.forget(message.forget_stacks_below)
 
     def close(self) -> None:
         """Write what is held, and the end of the recording."""
         if self._launch is not None:
-            self._writer.add(self._launch.after())
+            self._writer.add(self._launch.take_held())
         self._writer.close()
         self._output.close()
+
+    def _end_round(self, time: int) -> None:
+        if self._launch is not None:
+            if self._launch.has_started:
+                self._writer.add(self._launch.take_held())
+            if self._launch.is_over(time):
+                self._launch = None
+        self._writer.end_round(time)
 
     def _maker(self, schema: pb.EventSchema) -> TracepointSamples | SampledSamples:
         id = self._ids[schema.id]

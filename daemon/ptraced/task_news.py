@@ -44,6 +44,7 @@ class TaskNews:
         self._lock = threading.Lock()
         self._waiting: list[TaskRecord] = []
         self._lost = 0
+        self._closed = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._lost)
@@ -51,6 +52,8 @@ class TaskNews:
     def offer(self, records: Sequence[TaskRecord]) -> None:
         """Queue records, or count them as lost where there is no room."""
         with self._lock:
+            if self._closed:
+                return
             room = len(self._waiting) + len(records) <= _WAITING_MAX
             if room and self._share.take(len(records) * _RECORD_BYTES):
                 self._waiting += records
@@ -68,7 +71,8 @@ class TaskNews:
         return records
 
     def close(self) -> None:
-        """Drop what waits."""
+        """Drop what waits, and all that comes."""
+        self._closed = True
         self.take()
 
     def snapshot(self) -> Iterator[bytes]:

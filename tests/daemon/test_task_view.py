@@ -1,0 +1,163 @@
+"""Which records of tasks a caller gets, by what /proc says of the processes then."""
+
+from __future__ import annotations
+
+import pytest
+
+from ptraced.identity import Caller
+from ptraced.policy.task_rights import TaskRights
+from ptraced.policy.task_view import TaskView
+from ptraced.task_records import Comm, Exit, Fork, Lost, Mmap2, TaskRecord
+
+ANN = Caller(64101, 64101)
+MINE, THEIRS, OTHER, GONE = 10, 20, 21, 30
+
+
+class Proc:
+    """Whose the processes are that run; those that are not named have ended."""
+
+    def __init__(self) -> None:
+        self.owners = {MINE: ANN.uid, THEIRS: 0, OTHER: 0}
+
+    def owns(self, pid: int, caller: Caller) -> bool:
+        if pid not in self.owners:
+            raise FileNotFoundError
+        return self.owners[pid] == caller.uid
+
+
+@pytest.fixture
+def proc() -> Proc:
+    return Proc()
+
+
+def view(proc: Proc, *processes: int, everyone: bool = False, memory: bool = False) -> TaskView:
+    rights = TaskRights(ANN, everyone, memory, frozenset() if everyone else frozenset((1,)))
+    return TaskView(rights, processes, proc.owns)
+
+
+def started(pid: int, time: int, name: bytes = b"x") -> Comm:
+    return Comm(pid, pid, name, True, time)
+
+
+def named(pid: int, time: int, name: bytes = b"x") -> Comm:
+    return Comm(pid, pid, name, False, time)
+
+
+def mapped(pid: int, time: int, path: str = "/bin/x") -> Mmap2:
+    return Mmap2(pid, pid, 4096, 4096, 0, path, None, (1, 2), time)
+
+
+def forked(pid: int, parent: int, time: int) -> Fork:
+    return Fork(pid, parent, pid, parent, time)
+
+
+def ended(pid: int, time: int) -> Exit:
+    return Exit(pid, 1, pid, 1, time)
+
+
+def test_under_own_only_own_tasks_are_told_of(proc: Proc) -> None:
+    mine: list[TaskRecord] = [named(MINE, 1), mapped(MINE, 2)]
+    theirs: list[TaskRecord] = [named(THEIRS, 3), mapped(THEIRS, 4), forked(OTHER, THEIRS, 5)]
+    theirs += [ended(THEIRS, 6)]
+
+    assert view(proc).admit([*theirs, *mine]) == mine
+
+
+def test_of_everyone_names_are_told_and_memory_where_stacks_tell_it(proc: Proc) -> None:
+    records: list[TaskRecord] = [named(THEIRS, 1), mapped(THEIRS, 2), ended(THEIRS, 3)]
+    own = mapped(MINE, 4)
+
+    assert view(proc, everyone=True, memory=True).admit([*records, own]) == [*records, own]
+    assert view(proc, everyone=True).admit([*records, own]) == [records[0], records[2], own]
+
+
+def test_records_come_in_the_order_of_time_whichever_ring_they_are_from(proc: Proc) -> None:
+    assert view(proc).admit([mapped(MINE, 9), named(MINE, 3)]) == [named(MINE, 3), mapped(MINE, 9)]
+
+
+def test_what_is_lost_is_told_to_everybody(proc: Proc) -> None:
+    assert view(proc).admit([Lost(3)]) == [Lost(3)]
+
+
+def test_programs_before_the_one_that_is_the_callers_are_not_told_of(proc: Proc) -> None:
+    """su, sudo: another's program that starts one of the caller's in the same process."""
+    before = [started(MINE, 1, b"sudo"), mapped(MINE, 2, "/secret")]
+    after = [started(MINE, 3, b"sh"), mapped(MINE, 4)]
+
+    assert view(proc).admit([*before, *after]) == after
+
+
+def test_a_program_of_another_is_not_told_of_although_the_one_before_was_the_callers(
+    proc: Proc,
+) -> None:
+    seen = view(proc)
+    assert seen.admit([named(MINE, 1)])
+    proc.owners[MINE] = 0
+
+    assert seen.admit([started(MINE, 2, b"sudo"), mapped(MINE, 3), ended(MINE, 4)]) == []
+    assert list(seen.prove(MINE, 5)) == []
+
+
+def test_a_program_that_hid_itself_is_not_told_of_any_more(proc: Proc) -> None:
+    """prctl(PR_SET_DUMPABLE)"""
+    seen = view(proc)
+    assert seen.admit([started(MINE, 1)])
+    proc.owners[MINE] = 0
+
+    assert seen.admit([mapped(MINE, 2, "/secret")]) == []
+
+
+def test_children_have_the_program_of_their_parent_until_they_start_another(proc: Proc) -> None:
+    seen = view(proc)
+    seen.admit([named(MINE, 1)])
+    child: list[TaskRecord] = [forked(GONE, MINE, 2), mapped(GONE, 3)]
+
+    assert seen.admit(child) == child
+    assert seen.admit([started(GONE, 4, b"sudo"), mapped(GONE, 5, "/secret")]) == []
+
+
+def test_an_event_proves_whose_a_program_was_that_has_ended(proc: Proc) -> None:
+    seen = view(proc)
+    life: list[TaskRecord] = [started(GONE, 10, b"ls"), mapped(GONE, 11), ended(GONE, 20)]
+
+    assert seen.admit(life) == []
+    assert seen.withholds
+    assert list(seen.prove(GONE, 9)) == []
+    assert list(seen.prove(GONE, 21)) == []
+    assert list(seen.prove(GONE, 15)) == life
+    assert list(seen.prove(GONE, 16)) == []
+
+
+def test_nothing_is_withheld_of_who_still_runs_as_another(proc: Proc) -> None:
+    seen = view(proc)
+    seen.admit([started(THEIRS, 1), mapped(THEIRS, 2)])
+
+    assert not seen.withholds
+
+
+def test_what_is_withheld_is_bounded(proc: Proc) -> None:
+    seen = view(proc)
+    for pid in range(1000, 3000):
+        seen.admit([started(pid, 1)])
+
+    assert list(seen.prove(1000, 2)) == []
+    assert list(seen.prove(2999, 2)) == [started(2999, 1)]
+
+
+def test_only_processes_in_scope_and_what_they_start_are_told_of(proc: Proc) -> None:
+    proc.owners[11] = proc.owners[12] = ANN.uid
+    seen = view(proc, MINE)
+    fork = forked(11, MINE, 1)
+
+    assert seen.admit([fork, named(11, 2), named(12, 3)]) == [fork, named(11, 2)]
+    assert seen.allows(MINE)
+    assert not seen.allows(12)
+
+
+def test_processes_that_run_are_looked_at_anew(proc: Proc) -> None:
+    seen = view(proc)
+    assert (seen.allows(MINE), seen.allows(THEIRS), seen.allows(GONE)) == (True, False, False)
+    proc.owners[MINE] = 0
+
+    assert not seen.allows(MINE)
+    assert not seen.allows_memory(MINE)
