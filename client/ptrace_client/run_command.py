@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final
@@ -40,8 +41,7 @@ class RunCommand(click.Command):
             ctx.default_map, _, _ = self.make_parser(ctx).parse_args(example.options)
         elif script:
             named = find_named(script[0])
-        if named is not None:
-            script[0] = str(named.path)
+            script[0] = str(named.path) if named is not None else with_suffix(script[0])
         left = super().parse_args(ctx, [*own, "--", *script, *(behind or [])])
         ctx.params[COMMAND] = ()
         if named is not None and behind is not None and not _is_recording(ctx.params):
@@ -65,6 +65,11 @@ def find_named(name: str) -> CatalogueScript | None:
         if "did you mean" in str(error) or "Perl" in str(error):
             raise error
     return found
+
+
+def with_suffix(name: str) -> str:
+    """Return the file name.py where there is only that, else the name as it is."""
+    return f"{name}.py" if os.path.isfile(f"{name}.py") and not os.path.exists(name) else name
 
 
 def is_module(name: str) -> bool:

@@ -255,6 +255,19 @@ class TestEvents:
         assert events_for(add(folder, "things"), names, known).selectors == (event,)
 
     @pytest.mark.parametrize(
+        ("text", "wanted"),
+        [
+            ("def process_event(p): p['callchain']", True),
+            ("def process_event(p): p['callchains']", False),
+            ("def sched__sched_switch(p): p['callchain']", False),
+        ],
+    )
+    def test_call_chains_where_the_script_reads_them(
+        self, folder: Path, text: str, wanted: bool
+    ) -> None:
+        assert events_for(add(folder, "things", text=text)).call_graph == wanted
+
+    @pytest.mark.parametrize(
         ("record", "selector"),
         [
             ("perf record -F 99", "cpu-clock/-F 99/"),

@@ -85,6 +85,11 @@ def handler_names(path: Path) -> list[str]:
     return list(dict.fromkeys(_defined(tree.body)))
 
 
+def _reads_callchains(path: Path) -> bool:
+    """Whether a script takes the call chain out of what process_event() gets."""
+    return re.search(rb"""['"]callchain['"]""", path.read_bytes()) is not None
+
+
 def _recorded(file: Path, known: Collection[str] | None) -> EventChoice | None:
     """Return what a record file says, None where it does not say it in so many words."""
     commands = [command for command in read_record_file(file) if not command.is_computed]
@@ -131,6 +136,7 @@ def _handled(path: Path, names: Iterable[str], known: Collection[str] | None) ->
     choice = EventChoice(
         tuple(event for event in events if _is_known(event, known)),
         f"the handlers of {path.name}",
+        call_graph="process_event" in names and _reads_callchains(path),
         is_guess=True,
         missing=tuple(event for event in events if not _is_known(event, known)),
     )
