@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ptraced.identity import Caller
@@ -126,6 +128,17 @@ def test_an_event_proves_whose_a_program_was_that_has_ended(proc: Proc) -> None:
     assert list(seen.prove(GONE, 21)) == []
     assert list(seen.prove(GONE, 15)) == life
     assert list(seen.prove(GONE, 16)) == []
+
+
+def test_a_process_that_nobody_has_waited_for_yet_counts_as_ended() -> None:
+    somebody = Caller(os.getuid() + 1, os.getgid() + 1)
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    seen = TaskView(TaskRights(somebody, False, False, frozenset((1,))))
+
+    assert seen.admit([started(child, 10)]) == []
+    assert list(seen.prove(child, 15)) == [started(child, 10)]
+    os.waitpid(child, 0)
 
 
 def test_nothing_is_withheld_of_who_still_runs_as_another(proc: Proc) -> None:

@@ -16,8 +16,11 @@ from typing import TypeGuard
 from ptraced.identity import Caller
 from ptraced.policy.processes import is_own
 from ptraced.policy.task_rights import TaskRights
+from ptraced.symbols.proc import read
 from ptraced.task_records import Comm, Exit, Fork, Lost, Mmap2, TaskRecord
 
+# PF_EXITING in the flags of proc_pid_stat(5): include/linux/sched.h.
+_EXITING = 0x4
 # Processes whose records are withheld, and records of each.
 _WITHHELD_MAX = 256
 _RECORDS_MAX = 512
@@ -34,11 +37,11 @@ class TaskView:
         self,
         rights: TaskRights,
         processes: Iterable[int] = (),
-        owns: Callable[[int, Caller], bool] = is_own,
+        owns: Callable[[int, Caller], bool] | None = None,
     ) -> None:
         self._rights = rights
         self._followed = set(processes) or None
-        self._owns = owns
+        self._owns = owns or _is_own
         # Processes whose program of now is known to be the caller's.
         self._verified: set[int] = set()
         self._withheld: OrderedDict[int, list[TaskRecord]] = OrderedDict()
@@ -146,6 +149,19 @@ class TaskView:
         if isinstance(record, Fork) and record.ppid in self._followed:
             self._followed.add(record.pid)
         return record.pid in self._followed
+
+
+def _is_own(pid: int, caller: Caller) -> bool:
+    """Whether a process that runs is the caller's; raises OSError where it has ended.
+
+    One that is about to end has no memory any more, and so is nobody's.
+    """
+    own = is_own(pid, caller)
+    if not own:
+        fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        if fields[0] in (b"Z", b"X") or int(fields[6]) & _EXITING:
+            raise ProcessLookupError
+    return own
 
 
 def _is_exec(record: TaskRecord) -> TypeGuard[Comm]:
