@@ -55,7 +55,7 @@ def handler_of(event, count):
 
 
 def trace_begin():
-    show("trace_begin", sys.argv[1:], __name__, type(perf_script_context).__name__)  # noqa: F821
+    show("trace_begin", sys.argv[1:], __name__, perf_script_context is None)  # noqa: F821
 
 
 def trace_end():

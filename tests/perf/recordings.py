@@ -133,6 +133,7 @@ RECORDINGS: Final[dict[str, Wanted]] = {
     "unsynthesized": Wanted(("--synth=no", "-e", "cpu-clock", "-D", "5"), _SPIN),
     "compressed": Wanted(("-z", "-e", "raw_syscalls:*"), ("calls", "2000")),
     "piped": Wanted(("-e", "raw_syscalls:*", "-e", "cpu-clock"), ("calls", "500"), pipe=True),
+    "futexes": Wanted(("-e", "syscalls:sys_*_futex"), ("futexes", "30")),
     "uprobes": Wanted(
         ("-e", f"{PROBES}:*", "-g"),
         ("spin", "20"),

@@ -17,6 +17,14 @@ TIMEOUT: Final = 100.0
 CLIENT: Final = str(Path(sys.executable).with_name("ptrace-client"))
 
 
+# perf's event_analyzing_sample adds to a file in /dev/shm: each run has its own.
+_ALONE: Final = (
+    *("unshare", "--mount", "sh", "-c"),
+    'mount -t tmpfs tmpfs /dev/shm && exec "$@"',
+    "sh",
+)
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run wrote, and its exit status; negative by a signal's number."""
@@ -66,7 +74,7 @@ def _run(
     command: Sequence[str], recording: Path, cwd: Path | None, environment: dict[str, str]
 ) -> Run:
     done = subprocess.run(
-        command,
+        [*_ALONE, *command],
         cwd=cwd or recording.parent,
         env={**environment, "PYTHONHASHSEED": "0"},
         stdin=subprocess.DEVNULL,

@@ -1,9 +1,12 @@
 /* What recordings are made of: workload MODE COUNT does COUNT steps of one kind. */
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static volatile long sink;
@@ -68,10 +71,21 @@ static void children(long count)
 	}
 }
 
+/* COUNT waits for a lock that nobody releases. */
+static void futexes(long count)
+{
+	static int locks[3];
+	struct timespec patience = {.tv_nsec = 200000};
+
+	for (long i = 0; i < count; i++)
+		syscall(SYS_futex, &locks[i % 3], FUTEX_WAIT, 0, &patience, NULL, 0);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(long count);
-} modes[] = {{"spin", spin}, {"calls", calls}, {"touch", touch}, {"children", children}};
+} modes[] = {{"spin", spin}, {"calls", calls}, {"touch", touch}, {"children", children},
+	     {"futexes", futexes}};
 
 /* workload MODE COUNT [MODE COUNT]... */
 int main(int argc, char **argv)
