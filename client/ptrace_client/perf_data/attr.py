@@ -66,6 +66,7 @@ class ReadFormat(enum.IntFlag):
 
 # Bits of attr.flags, the bit field behind read_format.
 FLAG_SAMPLE_ID_ALL: Final = 1 << 18
+FLAG_COMM_EXEC: Final = 1 << 24
 FLAG_USE_CLOCKID: Final = 1 << 25
 # Bytes of the newest struct that is known here (PERF_ATTR_SIZE_VER7).
 ATTR_SIZE: Final = 128

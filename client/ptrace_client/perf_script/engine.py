@@ -17,6 +17,7 @@ from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.model import Buffer, RecordedEvent, Recording, Sample, Sink
 from ptrace_client.perf_data.selection import is_selected, select_events
 from ptrace_client.perf_script.coverage import idle_warning
+from ptrace_client.perf_script.db_export import DbExport, start_export
 from ptrace_client.perf_script.options import DialectOptions
 from ptrace_client.perf_script.read_groups import ReadGroups
 from ptrace_client.perf_script.recorded_context import RecordedContext
@@ -50,7 +51,9 @@ def run_recording(
     engine = _Engine(script, recording, machine, options, selectors)
     try:
         script.begin(engine.context)
+        engine.begin_export()
         damage = engine.read()
+        engine.finish_export()
         script.call("trace_end")
         sys.stdout.flush()
     except EndRun as end:
@@ -76,6 +79,7 @@ class _Engine:
         self._machine = machine
         self._selectors = selectors
         self._stopping = False
+        self._export: DbExport | None = None
         self.context = RecordedContext(recording, machine)
         self.others = OtherRecords(script, recording)
         self._sample_dicts = SampleDicts(recording, machine)
@@ -89,6 +93,17 @@ class _Engine:
             strict=options.strict,
             sane=options.sane_values,
         )
+
+    def begin_export(self) -> None:
+        """Have samples exported to a database, if the script wants that."""
+        self._export = start_export(self._script, self._recording, self._machine)
+        if self._export is not None:
+            self.others.take.update(self._export.take)
+
+    def finish_export(self) -> None:
+        """Export what the end of the recording ends."""
+        if self._export is not None:
+            self._export.finish()
 
     def read(self) -> ClientError | None:
         """Deliver all records, until SIGINT; return what is wrong with the recording."""
@@ -158,6 +173,11 @@ class _Engine:
         lookup, parse = self._script.handler, recorded_as.sample or event.layout.sample
         make_dict = self._sample_dicts.of_event(event)
         callchain = self._machine.callchain
+        export = self._export
+
+        def export_sink(data: Buffer, start: int, end: int, misc: int, time: int) -> None:
+            assert export is not None
+            export.sample(event, parse(data, start, end, misc))
 
         def sink(data: Buffer, start: int, end: int, misc: int, time: int) -> None:
             handler = lookup(_GENERAL)
@@ -165,7 +185,7 @@ class _Engine:
                 sample = parse(data, start, end, misc)
                 handler(make_dict(sample, callchain(sample)))
 
-        return sink
+        return sink if export is None else export_sink
 
     @contextlib.contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
