@@ -19,6 +19,8 @@ MISC_13: Final = 1 << 13
 MISC_14: Final = 1 << 14
 _BUILD_ID_SIZE: Final = 20
 _COMM_SIZE: Final = 16
+# In a CPU_MAP: -1 in 16 bits.
+_ANY_CPU: Final = 0xFFFF
 
 
 class Mapping(NamedTuple):
@@ -192,7 +194,7 @@ class ThreadMap(NamedTuple):
 
 
 class CpuMap(NamedTuple):
-    """CPU_MAP."""
+    """CPU_MAP; -1 is any of them."""
 
     cpus: tuple[int, ...]
 
@@ -419,7 +421,7 @@ def _cpu_map(fields: _Fields, record: Record) -> Body:
     """Read a list (type 0), a bit mask (1) of words of 4 or 8 bytes, or a range (2)."""
     kind, count = fields.numbers("2H")
     if kind == 0:
-        return CpuMap(fields.numbers(f"{count}H"))
+        return CpuMap(tuple(-1 if cpu == _ANY_CPU else cpu for cpu in fields.numbers(f"{count}H")))
     if kind == 1:
         size = fields.numbers("H")[0]
         if size == 8:

@@ -1,0 +1,132 @@
+"""Every script that perf ships gives the same under perf and under ptrace-client."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from recordings import SHIPPED, Recorder
+from sidebyside import Run, first_difference, run_ours, run_perf
+
+pytestmark = pytest.mark.needs_kernel("tracefs", "perf events")
+
+# (script, recording, arguments): standard output and status are the same.
+SAME: Final = (
+    ("arm-cs-trace-disasm", "renamed"),
+    ("arm-cs-trace-disasm", "renamed", "-v"),
+    ("check-perf-trace", "plain-net"),
+    ("compaction-times", "systems"),
+    ("compaction-times", "systems", "-h"),
+    ("compaction-times", "systems", "-p", "-u"),
+    ("compaction-times", "systems", "-pv", "-t", "-m", "-ms"),
+    ("compaction-times", "systems", "-fs", "-p", "pyt.*"),
+    ("event_analyzing_sample", "faults"),
+    ("event_analyzing_sample", "syscalls"),
+    ("failed-syscalls-by-pid", "syscalls"),
+    ("failed-syscalls-by-pid", "systems", "python"),
+    ("flamegraph", "stacks"),
+    ("flamegraph", "stacks", "-f", "json", "-o", "-"),
+    ("flamegraph", "tracepoint-stacks", "-f", "json", "-o", "-"),
+    ("futex-contention", "futexes"),
+    ("intel-pt-events", "renamed"),
+    ("intel-pt-events", "switches", "--all-switch-events"),
+    ("intel-pt-events", "system-wide", "--all-switch-events"),
+    ("intel-pt-events", "renamed", "--src-trace"),
+    ("intel-pt-events", "renamed", "--insn-trace"),
+    ("mem-phys-addr", "physical"),
+    ("netdev-times", "plain-net"),
+    ("netdev-times", "plain-net", "tx", "rx", "dev=lo", "debug"),
+    ("powerpc-hcalls", "syscalls"),
+    ("stackcollapse", "stacks"),
+    ("stackcollapse", "stacks", "--include-tid", "--kernel", "--tidy-java"),
+    ("stackcollapse", "stacks", "--no-comm"),
+    ("stat-cpi", "stat"),
+    ("stat-cpi", "stat-of-cpus"),
+    ("syscall-counts", "syscalls"),
+    ("syscall-counts", "compressed", "workload"),
+    ("syscall-counts-by-pid", "syscalls"),
+    ("syscall-counts-by-pid", "syscalls", "workload"),
+)
+# What perf aborts on, since events have more fields today: what ours prints has lines of these
+# patterns, in this order.
+SENSIBLE: Final = (
+    (
+        "check-perf-trace",
+        r"kmem__kmalloc .*\n.*call_site=\d+, ptr=\d+, bytes_req=\d+, .*gfp_flags=__GFP_",
+        r"unhandled events:",
+        r"raw_syscalls__sys_enter +\d+",
+    ),
+    ("net_dropmonitor", r" +LOCATION +OFFSET +COUNT", r"^ *\w+ +\d+ +\d+$"),
+    ("netdev-times", r" +dev +len +Qdisc +netdevice +free", r"^ +lo +\d+ +[\d.]+sec"),
+)
+# Why there is nothing to compare.
+NOT_COMPARED: Final = {
+    "export-to-postgresql": "needs a PostgreSQL server",
+    "export-to-sqlite": "its database is compared: test_db_export.py",
+    "exported-sql-viewer": "a program with a graphical interface, no script for perf",
+    "libxed": "a library of intel-pt-events",
+    "sched-migration": "a graphical interface; perf aborts on sched_wakeup's fields",
+    "sctop": "prints when its time comes",
+}
+
+
+def _named(name: str) -> Path:
+    return SHIPPED / f"{name}.py"
+
+
+def test_no_shipped_script_is_forgotten() -> None:
+    tested = {case[0] for case in (*SAME, *SENSIBLE)} | set(NOT_COMPARED)
+
+    assert {path.stem for path in SHIPPED.glob("*.py")} == tested
+
+
+@pytest.mark.parametrize("case", SAME, ids=" ".join)
+def test_a_script_gives_what_it_gives_under_perf(
+    recording: Recorder, case: tuple[str, ...], tmp_path: Path
+) -> None:
+    script, name, *args = case
+    data = recording(name)
+
+    perfs = run_perf(data, _named(script), *args, cwd=tmp_path)
+    ours = run_ours(data, _named(script), *args, cwd=tmp_path)
+
+    difference = first_difference(perfs.stdout, ours.stdout)
+    assert not difference, f"{difference}\n{ours.stderr}"
+    assert ours.shell_status == perfs.shell_status, ours.stderr
+
+
+@pytest.mark.parametrize("case", SENSIBLE, ids=lambda case: case[0])
+def test_a_script_goes_on_where_perf_aborts(recording: Recorder, case: tuple[str, ...]) -> None:
+    script, *patterns = case
+
+    assert run_perf(recording("systems"), _named(script)).shell_status == 134
+    ours = run_ours(recording("systems"), _named(script))
+
+    assert ours.status == 0, ours.stderr
+    rest = ours.stdout
+    for pattern in patterns:
+        found = re.search(pattern, rest, re.MULTILINE)
+        assert found, f"no {pattern!r} in:\n{rest[:2000]}"
+        rest = rest[found.end() :]
+
+
+def test_flamegraphs_count_all_samples(recording: Recorder) -> None:
+    ours = run_ours(recording("stacks"), _named("flamegraph"), "-f", "json", "-o", "-")
+
+    def samples(node: dict) -> int:  # type: ignore[type-arg]
+        return node["v"] + sum(samples(child) for child in node["c"])
+
+    assert samples(json.loads(ours.stdout)) > 20
+
+
+def test_a_thread_of_a_script_does_not_hold_up_its_end(recording: Recorder) -> None:
+    runs: list[Run] = [
+        run(recording("syscalls"), _named("sctop"), "1000") for run in (run_perf, run_ours)
+    ]
+
+    for run in runs:
+        assert run.status == 0, run.stderr
+        assert "\nsyscall events:\n" in run.stdout
