@@ -223,6 +223,18 @@ def test_compressed_in_a_file(tmp_path: Path) -> None:
     assert found(open_recording(written(tmp_path, made.file()))) == [("cpu-clock:u", 20)]
 
 
+def test_all_of_a_record_comes_at_once(tmp_path: Path) -> None:
+    made = two_events()
+    # Of many sizes, so that some end where the decompressor's own buffers are full.
+    count = 128 * 1024 // len(made.sample(21, 1)) * 5
+    for time in range(2, count):
+        made.sample(21, time)
+    content = b"".join(made.records)
+    made.records.clear()
+    pressed(made, [content])
+    assert len(found(open_recording(written(tmp_path, made.file())))) == count - 1
+
+
 def damaged(tmp_path: Path, made: MadeRecording) -> str:
     recording = open_recording(written(tmp_path, made.file()))
     with pytest.raises(ClientError) as told:
@@ -236,6 +248,14 @@ def test_compressed_in_compressed_is_refused(tmp_path: Path) -> None:
     made = two_events()
     pressed(made, inner.records)
     assert damaged(tmp_path, made).endswith("a record of kind 81 in a compressed one")
+
+
+def test_compressed_records_that_end_too_early_are_told(tmp_path: Path) -> None:
+    made = two_events()
+    content = made.sample(21, 20)
+    made.records.clear()
+    pressed(made, [content[:-1]])
+    assert damaged(tmp_path, made).endswith("records: the compressed ones end in the middle of one")
 
 
 def test_what_is_not_zstd_is_told(tmp_path: Path) -> None:

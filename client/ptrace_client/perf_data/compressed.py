@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.cursor import damage
 
 if TYPE_CHECKING:
-    from zstandard import ZstdDecompressionWriter
+    from zstandard import ZstdDecompressionObj
 
 # Bytes that one record may hold: perf compresses at most a buffer of one processor at a time.
 MOST_CONTENT: Final = 64 << 20
 # Bytes that the decompressor may look back, and so has to keep; perf uses at most 8 MiB.
 _LARGEST_WINDOW: Final = 128 << 20
-
-
-class _Content(list[bytes]):
-    """Takes what comes out of the decompressor."""
-
-    left = MOST_CONTENT
-
-    def write(self, content: bytes) -> int:
-        """Take the next bytes. Raise OverflowError where they are too many."""
-        self.left -= len(content)
-        if self.left < 0:
-            raise OverflowError
-        # The decompressor uses its buffer again.
-        self.append(bytes(content))
-        return len(content)
+# Bytes to decompress at once: 4 make at most a block of 128 KiB, so this many at most 32 MiB.
+_PIECE: Final = 1 << 10
 
 
 class Decompressor:
@@ -36,27 +23,27 @@ class Decompressor:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._content = _Content()
-        self._stream: ZstdDecompressionWriter | None = None
+        self._stream: ZstdDecompressionObj | None = None
 
     def take(self, compressed: bytes, offset: int) -> bytes:
         """Return what the next record holds; `offset` is its place in the recording."""
         from zstandard import ZstdDecompressor, ZstdError
 
-        content = self._content
         if self._stream is None:
             decompressor = ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
-            self._stream = decompressor.stream_writer(cast(IO[bytes], content), closefd=False)
-        content.clear()
-        content.left = MOST_CONTENT
-        try:
-            self._stream.write(compressed)
-        except ZstdError as error:
-            raise self._damage(offset, f"this is not zstd's format: {error}") from None
-        except OverflowError:
-            what = f"a compressed record holds more than {MOST_CONTENT >> 20} MiB"
-            raise self._damage(offset, what) from None
-        return b"".join(content)
+            self._stream = decompressor.decompressobj(read_across_frames=True)
+        parts, size = [], 0
+        for start in range(0, len(compressed), _PIECE):
+            try:
+                part = self._stream.decompress(compressed[start : start + _PIECE])
+            except ZstdError as error:
+                raise self._damage(offset, f"this is not zstd's format: {error}") from None
+            parts.append(part)
+            size += len(part)
+            if size > MOST_CONTENT:
+                what = f"a compressed record holds more than {MOST_CONTENT >> 20} MiB"
+                raise self._damage(offset, what)
+        return b"".join(parts)
 
     def _damage(self, offset: int, what: str) -> ClientError:
         return damage(self._where, offset, what)

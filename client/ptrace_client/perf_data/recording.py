@@ -118,6 +118,8 @@ class _Recording:
             )
         if scan.rounds.late:
             self.notes.append(f"{self.path}: {scan.rounds.late} records came out of order")
+        if scan.unfinished:
+            raise ClientError(f"{self.path}: records: the compressed ones end in the middle of one")
 
     def _check_formats(self) -> None:
         """Raise ClientError for tracepoints of which nothing says what they record."""

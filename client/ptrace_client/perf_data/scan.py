@@ -53,6 +53,11 @@ class Scan:
         self._header = struct.Struct(f"{order}IHH").unpack_from
         self._u64 = struct.Struct(f"{order}Q").unpack_from
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether what was decompressed ends in the middle of a record."""
+        return bool(self._decompressed)
+
     def stretch(self, data: Buffer, position: int, end: int) -> Stretch:
         """Read the records between two places."""
         rounds = self.rounds
