@@ -142,6 +142,13 @@ def event_option(required: bool = True) -> click.Parameter:
     )
 
 
+def missing_event() -> click.MissingParameter:
+    """Return the error of a command that needs -e after all, as its other options are."""
+    context = click.get_current_context()
+    option = next(it for it in context.command.params if it.name == "events")
+    return click.MissingParameter(ctx=context, param=option)
+
+
 def selection_options(*, required: bool = True) -> list[click.Parameter]:
     """Declare the options of Selection, -e `required` or not, and those that are refused."""
     return [

@@ -22,6 +22,8 @@ _DECLARATION = re.compile(
     r"(?P<name>[A-Za-z_]\w*)(?P<array>(?:\[[^]]*\])*)"
 )
 _INTEGER_SIZES = (1, 2, 4, 8)
+# Of a record, which locators of dynamic data can reach.
+_RECORD_BYTES = 1 << 16
 
 
 class FormatError(ValueError):
@@ -105,6 +107,8 @@ def _fields(text: str) -> Iterator[FormatField]:
 def _field(line: re.Match[str], declared: re.Match[str]) -> FormatField:
     locator, base, array = declared["locator"] or "", declared["type"], declared["array"]
     size, signed = int(line["size"]), line["signed"] == "1"
+    if size + int(line["offset"]) > _RECORD_BYTES:
+        raise FormatError(f"a field that no record has room for: {line['declaration']}")
     words = [word for word in base.replace("[]", "").split() if word not in ("const", "volatile")]
     element_size, element_signed = size, signed
     if locator:

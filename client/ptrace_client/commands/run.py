@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ptrace_client.chosen_events import choose_events, trace_command
-from ptrace_client.commands.template import print_template
+from ptrace_client.commands.template import print_recording_template, print_template
 from ptrace_client.embedded import open_host
 from ptrace_client.host import Host
 from ptrace_client.input_options import input_options, take_dialect, take_input
@@ -73,10 +73,18 @@ def run(**values: Any) -> int:
     source, dialect = take_input(values), take_dialect(values)
     if source.path is not None:
         from ptrace_client.commands.run_recording import run_on_recording
+        from ptrace_client.commands.run_stream import check_recorded
 
+        check_recorded(selection, values["duration"])
         if output is not None:
             redirect_output(output)
-        return run_on_recording(source.path, module, arguments, dialect, selection.events)
+        if module == "help":
+            is_perf_script = dialect.dialect == PERF_SCRIPT
+            print_recording_template(source.path, selection.events, is_perf_script)
+            return 0
+        del values["reconnect"], values["command"]
+        own = RunOptions(interval_ms=source.interval_ms, **values)
+        return run_on_recording(source.path, module, arguments, dialect, selection.events, own)
     reconnect = Reconnect(place, values.pop("reconnect"))
     with contextlib.ExitStack() as stack:
         command, selection = trace_command(stack, values.pop("command"), selection)

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from ptrace_client.errors import ClientError
+from ptrace_client.commands.run_stream import run_on_stream
 from ptrace_client.perf_data.recording import open_recording
 from ptrace_client.perf_data.selection import select_events
 from ptrace_client.perf_script.dialect import choose_dialect
@@ -15,6 +15,8 @@ from ptrace_client.perf_script.engine import run_recording
 from ptrace_client.perf_script.options import PERF_SCRIPT, DialectOptions
 from ptrace_client.perf_script.script import ABORTED, load_perf_script
 from ptrace_client.perf_symbols.machine import open_machine
+from ptrace_client.runner import RunOptions
+from ptrace_client.script import load_script
 from ptrace_client.script_errors import EndRun
 from ptrace_client.syscall_names import set_traced_machine
 
@@ -25,10 +27,12 @@ def run_on_recording(
     arguments: Sequence[str],
     options: DialectOptions,
     selectors: Sequence[str],
+    run_options: RunOptions,
 ) -> int:
     """Run the script `module` on the recording `path` ("-": stdin) and return the exit status.
 
-    `selectors` name the events that it is to get; all without any.
+    `selectors` name the events that it is to get; all without any. `run_options` are for
+    scripts of PerfEvents.
     """
     recording = open_recording(path)
     if not recording.is_pipe:
@@ -40,11 +44,13 @@ def run_on_recording(
             recording, kallsyms=options.kallsyms, vmlinux=options.vmlinux, symfs=options.symfs
         )
         if choose_dialect(module, options.dialect) != PERF_SCRIPT:
-            raise ClientError(f"{module}: scripts of perf-prof's dialect run on live events only")
+            set_traced_machine(recording.features.arch)
+            script = load_script(module, arguments)
+            return run_on_stream(recording, machine, script, selectors, run_options)
         # System calls are to have the names of the recorded host.
         set_traced_machine(recording.features.arch)
-        script = load_perf_script(module, arguments)
-        status = run_recording(script, recording, machine, options, selectors)
+        perf_script = load_perf_script(module, arguments)
+        status = run_recording(perf_script, recording, machine, options, selectors)
     except EndRun as end:
         status = end.status
     finally:

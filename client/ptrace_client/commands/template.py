@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from ptrace_client.errors import ClientError
 from ptrace_client.host import connect
-from ptrace_client.options import event_option, place_options, take_place
+from ptrace_client.options import event_option, missing_event, place_options, take_place
 from ptrace_client.stack_options import StackChoice, stack_options, take_stacks
 from ptrace_client.template import script_template
 from ptrace_proto import ptrace_pb2 as pb
@@ -50,12 +49,10 @@ def run(**values: Any) -> int:
         values["dialect"] == "perf-script",
     )
     if values["input"] is not None:
-        _print_of_recording(values["input"], values["events"], perf_script)
+        print_recording_template(values["input"], values["events"], perf_script)
         return 0
     if not values["events"]:
-        context = click.get_current_context()
-        option = next(it for it in context.command.params if it.name == "events")
-        raise click.MissingParameter(ctx=context, param=option)
+        raise missing_event()
     with connect(place.host, socket=place.socket, tls=place.tls) as host:
         schemas = host.describe(values["events"], stacks=stacks.request())
         stacks.check(schemas)
@@ -82,16 +79,21 @@ def _print_perf_script(schemas: Sequence[pb.EventSchema]) -> None:
     print(starter_script(formats, sampled=len(formats) < len(schemas)), end="")
 
 
-def _print_of_recording(path: str, selectors: Sequence[str], perf_script: bool) -> None:
+def print_recording_template(path: str, selectors: Sequence[str], perf_script: bool) -> None:
+    """Print the template of a recording's events ("-": stdin), in either dialect."""
     from ptrace_client.perf_data.recording import open_recording
-    from ptrace_client.perf_data.selection import select_events
+    from ptrace_client.perf_data.selection import sampled_events
+    from ptrace_client.perf_data.stream import described_events
     from ptrace_client.perf_script.template import starter_script
 
     recording = open_recording(path)
     try:
-        events = select_events(recording, selectors)
         if not perf_script:
-            raise ClientError("-i needs --dialect perf-script")
+            options = [word for selector in selectors for word in ("-e", selector)]
+            command = shlex.join(["ptrace-client", "run", "-i", path, *options])
+            print(script_template(described_events(recording, selectors), command), end="")
+            return
+        events = sampled_events(recording, selectors)
         formats = [event.format for event in events if event.format is not None]
         print(starter_script(formats, sampled=len(formats) < len(events)), end="")
     finally:

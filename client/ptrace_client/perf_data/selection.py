@@ -8,9 +8,12 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from ptrace_client.errors import ClientError
+from ptrace_client.perf_data.attr import EventKind
 from ptrace_client.perf_data.model import RecordedEvent, Recording
 from ptrace_client.printing import terminal_safe
 
+# PERF_COUNT_SW_DUMMY.
+_DUMMY: Final = 9
 # Names that a message shows.
 _SHOWN: Final = 8
 
@@ -34,10 +37,20 @@ def select_events(recording: Recording, selectors: Sequence[str]) -> list[Record
     return [event for event in recording.events if event.index in chosen]
 
 
+def sampled_events(recording: Recording, selectors: Sequence[str]) -> list[RecordedEvent]:
+    """Return the same without the events by which perf only follows tasks, unless named."""
+    events = select_events(recording, selectors)
+    return events if selectors else [event for event in events if not _follows_tasks(event)]
+
+
 def is_selected(event: RecordedEvent, selectors: Sequence[str]) -> bool:
     """Return whether select_events() would choose the event."""
     names = [name.strip() for selector in selectors for name in _names(selector)]
     return not names or any(_is_named(event, name) for name in names)
+
+
+def _follows_tasks(event: RecordedEvent) -> bool:
+    return event.attr.type == EventKind.SOFTWARE and event.attr.config == _DUMMY
 
 
 def _names(selector: str) -> list[str]:

@@ -16,6 +16,7 @@ from struct import Struct
 from typing import Final
 
 from ptrace_client.perf_data.model import Buffer
+from ptrace_client.perf_data.places import Place, lay_out
 from ptrace_formats.event_format import EventFormat, FormatField
 
 _UNSIGNED: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -153,12 +154,12 @@ def field_code(
     order = ">" if big_endian else "<"
     fields = tuple(perf_field(declared, sane=sane) for declared in format.fields)
     scope: dict[str, object] = {}
-    places: list[_Place] = []
+    places: list[Place] = []
     for declared in format.common:
         code = _UNSIGNED.get(declared.size)
         if declared.name in common and code:
             code = code.lower() if declared.signed else code
-            places.append(_Place(declared.offset, declared.size, code, declared.name))
+            places.append(Place(declared.offset, declared.size, code, declared.name))
     values = []
     for number, each in enumerate(fields):
         name = f"v{number}"
@@ -171,8 +172,8 @@ def field_code(
         elif each.array:
             code = f"{each.size}s"
         if code:
-            places.append(_Place(each.offset, each.size, code, name))
-    layout, names, late = _layout(places, order)
+            places.append(Place(each.offset, each.size, code, name))
+    layout, names, late = lay_out(places, order)
     for place in late:
         scope[f"unpack_{place.name}"] = Struct(order + place.code).unpack_from
         reading = f"unpack_{place.name}(data, at + {place.offset})[0]"
@@ -183,14 +184,6 @@ def field_code(
 def padded(data: Buffer, at: int, end: int, size: int) -> tuple[bytes, int, int]:
     """Return a record that is too short as one of `size` bytes, zeros at its end, and its place."""
     return data[at:end].ljust(size, b"\0"), 0, size
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    offset: int
-    size: int
-    code: str
-    name: str
 
 
 def _value(each: PerfField, name: str, number: int) -> str:
@@ -206,21 +199,6 @@ def _value(each: PerfField, name: str, number: int) -> str:
     if each.array:
         return f"c{number}[{name}]"
     return name if each.code else "0"
-
-
-def _layout(places: list[_Place], order: str) -> tuple[Struct, tuple[str, ...], list[_Place]]:
-    """Return one struct for as many places as do not overlap, their names, and the rest."""
-    codes, names, late, position = [order], [], [], 0
-    for place in sorted(places, key=lambda place: place.offset):
-        if place.offset < position:
-            late.append(place)
-            continue
-        codes.append(f"{place.offset - position}x{place.code}")
-        names.append(place.name)
-        position = place.offset + place.size
-    size = max((place.offset + place.size for place in places), default=0)
-    codes.append(f"{size - position}x")
-    return Struct("".join(codes)), tuple(names), late
 
 
 def _with(expression: str, name: str, reading: str) -> str:
