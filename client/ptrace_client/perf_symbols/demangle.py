@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 
 from ptrace_client.perf_symbols.line_tool import LineTool
-from ptrace_client.perf_symbols.table import plain
 
 _MANGLED = re.compile(rb"_Z|_R")
 # c++filt takes such a word as one name.
@@ -74,7 +73,7 @@ def _shown(name: bytes) -> str:
     """A name that is not of C++ or Rust; OCaml's without what its compiler put around it."""
     if _CAML.match(name):
         name = _CAML_PART.sub(_caml_part, name[4:])
-    return plain([name])[0]
+    return name.decode(errors="surrogateescape")
 
 
 def _caml_part(found: re.Match[bytes]) -> bytes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ptrace_client.perf_symbols.model import Dso
-from ptrace_client.perf_symbols.table import SymbolTable
+
+if TYPE_CHECKING:
+    from ptrace_client.perf_symbols.table import SymbolTable
 
 KERNEL = "[kernel.kallsyms]"
 VDSO = "[vdso]"

@@ -18,7 +18,8 @@ _VDSO_MAX = 1 << 20
 
 def cache_folder() -> str:
     """Return the folder in which perf keeps copies of what it recorded (perf-buildid-cache(1))."""
-    return os.environ.get("PERF_BUILDID_DIR") or os.path.expanduser("~/.debug")
+    own = os.path.join(os.environ.get("HOME", ""), ".debug")
+    return os.environ.get("PERF_BUILDID_DIR") or own
 
 
 def cached(build_id: bytes, kind: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from ptrace_client.perf_data.model import CpuMode, Record, Recording, RecordKind, Sample
 from ptrace_client.perf_symbols.dsos import Dsos
 from ptrace_client.perf_symbols.frames import Frame, Frames
-from ptrace_client.perf_symbols.kernel import Kernel
+from ptrace_client.perf_symbols.kernel import Kernel, KernelSources
 from ptrace_client.perf_symbols.loading import Loader
 from ptrace_client.perf_symbols.maps import Maps
 from ptrace_client.perf_symbols.model import Location
@@ -179,10 +179,17 @@ def open_machine(
     `kallsyms` and `vmlinux` are files that tell the kernel's symbols in place of what is found;
     `symfs` is the folder under which the recorded host's files lie. With `inline`, inlined
     functions have entries of their own in all chains, as perf has them since 6.4.
+
+    Raise ClientError where `kallsyms` or `vmlinux` cannot tell symbols.
     """
     dsos = Dsos()
     for name, build_id in recording.features.build_ids.items():
         dsos.header_build_id(name, build_id)
-    kernel = Kernel(recording, dsos, kallsyms, vmlinux, os.path.abspath(symfs) if symfs else "")
-    loader = Loader(os.path.abspath(symfs) if symfs else "")
+    if kallsyms is not None or vmlinux is not None:
+        from ptrace_client.perf_symbols.kernel_symbols import check_given
+
+        check_given(kallsyms, vmlinux)
+    root = os.path.abspath(symfs) if symfs else ""
+    kernel = Kernel(KernelSources(recording, kallsyms, vmlinux, root), dsos)
+    loader = Loader(root)
     return RecordedMachine(recording, kernel, dsos, loader, inline=inline)

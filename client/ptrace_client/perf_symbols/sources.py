@@ -9,7 +9,6 @@ from ptrace_client.perf_symbols.addr2line import Addr2line, SourceLine
 from ptrace_client.perf_symbols.dsos import LoadedDso
 from ptrace_client.perf_symbols.loading import Loader
 from ptrace_client.perf_symbols.model import Location, Symbol
-from ptrace_elf.elf import ElfError, open_regular
 
 # Source files that are kept, and bytes of one.
 _FILES_MAX = 32
@@ -80,6 +79,8 @@ class Sources:
 
 
 def _read_lines(path: str) -> list[str]:
+    from ptrace_elf.elf import ElfError, open_regular
+
     try:
         data = open_regular(path)
     except (OSError, ValueError):
