@@ -28,6 +28,8 @@ def choose_events(
     """
     if selection.events:
         return selection
+    if script == "help":
+        raise ClientError("help prints a template for events: say with -e for which")
     path = Path(script)
     if not path.is_file():
         if not is_module(script):

@@ -18,6 +18,7 @@ from ptrace_client.errors import ClientError
 COMMANDS: Final = {
     "run": "Run a handler script on live events.",
     "record": "Record events into a file that perf reads, too.",
+    "report": "Run a handler script on a recording.",
     "trace": "Print live events, without a script.",
     "examples": "List ready analyses, or print one.",
     "scripts": "List the scripts that have a name.",

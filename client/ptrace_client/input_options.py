@@ -35,6 +35,13 @@ def input_options() -> list[click.Parameter]:
             metavar="MS",
             help="Call __interval__() this often.",
         ),
+        *dialect_options(),
+    ]
+
+
+def dialect_options() -> list[click.Parameter]:
+    """Declare the options of perf's dialect, but --strict, which means something in both."""
+    return [
         click.Option(
             ["--dialect"],
             type=click.Choice(DIALECTS),

@@ -13,6 +13,7 @@ from ptrace_client.analyses import find_analysis
 from ptrace_client.arguments import split_at_dashes
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_script.catalogue import CatalogueScript, find_script, no_script
+from ptrace_client.printing import terminal_safe
 from ptrace_client.reconnect import spelled_out
 
 # Where the words of the command to trace are among the values.
@@ -48,6 +49,8 @@ class RunCommand(click.Command):
             arguments, command = _at_last_dashes(behind)
             ctx.params["script"] = (*script, *arguments)
             ctx.params[COMMAND] = _checked(named, command)
+        if named is not None and len(ctx.params["script"]) <= named.required_arguments:
+            raise ClientError(f"{named.name} needs arguments: {terminal_safe(named.arguments)}")
         return left
 
 

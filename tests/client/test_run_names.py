@@ -126,6 +126,13 @@ class TestCommandLine:
         with pytest.raises(ClientError, match=text):
             values_of(line)
 
+    @pytest.mark.parametrize("line", ["needy x", "needy x -- ls", "-i perf.data needy x"])
+    def test_arguments_that_a_script_needs(self, folder: Path, line: str) -> None:
+        (folder / "needy.py").write_text("# args: <comm> <event> [interval]\n")
+        with pytest.raises(ClientError, match=r"^needy needs arguments: <comm> <event>"):
+            values_of(line)
+        assert values_of(line.replace("needy", "needy y"))["script"]
+
     def test_no_script(self, folder: Path) -> None:
         with pytest.raises(click.MissingParameter):
             values_of("--")
