@@ -11,6 +11,7 @@ from ptrace_client.input_options import dialect_options, take_dialect
 from ptrace_client.options import event_option
 from ptrace_client.output import redirect_output
 from ptrace_client.run_command import COMMAND, RunCommand
+from ptrace_client.runner import RunOptions
 
 
 def declare() -> click.Command:
@@ -48,4 +49,5 @@ def run(**values: Any) -> int:
     dialect = take_dialect(values)
     if output is not None:
         redirect_output(output)
-    return run_on_recording(path, module, arguments, dialect, values["events"])
+    options = RunOptions(strict=values["strict"], quiet=values["quiet"])
+    return run_on_recording(path, module, arguments, dialect, values["events"], options)
