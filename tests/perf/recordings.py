@@ -85,6 +85,11 @@ RECORDINGS: Final[dict[str, Wanted]] = {
         ("-e", "raw_syscalls:*", "-e", "sched:sched_switch,sched:sched_process_*"),
         ("calls", "2000", "children", "6"),
     ),
+    # A few of these, for what takes no more.
+    "few": Wanted(
+        ("-e", "raw_syscalls:*", "-e", "sched:sched_switch,sched:sched_process_*"),
+        ("calls", "20", "children", "2"),
+    ),
     "systems": Wanted(("-e", ",".join(SYSTEMS.split())), tour=True),
     # Fields that perf's scripts do not know of yet are not in these.
     "plain-net": Wanted(

@@ -90,11 +90,12 @@ def perf_sample_insn(context: ScriptContext, /) -> bytes | None:
     return _checked(context).insn()
 
 
-def perf_set_itrace_options(context: ScriptContext, options: str, /) -> int:
+def perf_set_itrace_options(context: ScriptContext, options: str | None = None, /) -> int:
     """Set perf's --itrace options. Return 0 on success, 1 if set before, -1 if there is no use."""
+    found = _checked(context)
     if not isinstance(options, str):
         raise TypeError("bad argument type for built-in operation")
-    return _checked(context).set_itrace_options(options)
+    return found.set_itrace_options(options)
 
 
 def perf_sample_srcline(context: ScriptContext, /) -> SourceLine:
