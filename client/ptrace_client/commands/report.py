@@ -32,6 +32,7 @@ def declare() -> click.Command:
             event_option(required=False),
             *dialect_options(),
             click.Option(["--strict"], is_flag=True, help="Bind handlers by perf's exact rule."),
+            click.Option(["-q", "--quiet"], is_flag=True, help="No messages but errors."),
             click.Option(
                 ["-o", "--output"], metavar="FILE", help="Append stdout and stderr to FILE."
             ),
