@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.host import Host
+from ptrace_client.runner import EventStream
 from ptrace_client.stream import Stream
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -59,7 +60,7 @@ class Total:
             self.end = message.end
 
 
-def read_to_end(stream: Stream, total: Total | None = None) -> Total:
+def read_to_end(stream: EventStream, total: Total | None = None) -> Total:
     """All that a stream carries from now on."""
     total = total or Total()
     while True:

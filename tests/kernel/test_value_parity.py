@@ -1,4 +1,5 @@
-"""What the daemon delivers of a workload is what `perf script` prints of the same run.
+"""What the daemon delivers of a workload is what `perf script` prints of the same run, and what
+we make of perf's recording of it.
 
 Both record the same processes; compared is what happened in the tasks of the workload,
 event by event and task by task, in order.
@@ -10,13 +11,17 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from processes import Daemon
-from streams import events, read_to_end
+from streams import Total, read_to_end
 from test_print_parity import COMPARED, NEED_NOT_FIRE
 
+from ptrace_client.event_decoder import EventDecoder
+from ptrace_client.perf_data.recording import open_recording
+from ptrace_client.perf_data.stream import open_file_stream
 from ptrace_client.printing import Printer
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -44,9 +49,21 @@ Texts = dict[tuple[str, int], list[tuple[int, str]]]
 EXEC = "sched:sched_process_exec"
 
 
+# What differs from one side to the other: clocks, and what a BPF program cannot know.
+_APART_FIELDS = ("_time", "_realtime", "common_flags", "common_preempt_count")
+
+
+@dataclass
+class Run:
+    """A run of the workload: what the daemon delivered, with its schemas; perf's recording."""
+
+    delivered: list[dict[str, object]]
+    schemas: list[pb.EventSchema]
+    data: Path
+
+
 @pytest.fixture(scope="module")
-def both(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Texts]:
-    """Our texts and perf's, of the threads of the workload since it was executed."""
+def run(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("parity")
     data = directory / "perf.data"
     activity = Path(__file__).with_name("activity.py")
@@ -78,8 +95,52 @@ def both(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> tuple[Text
         stream.stop()
         total = read_to_end(stream)
         assert not [loss for loss in total.losses if loss.stage != pb.LOSS_STAGE_SKIPPED]
-        ours = _ours(events(stream, total), stream.started.schemas)
-    return _of_workload(ours), _of_workload(_theirs(data))
+        schemas = list(stream.started.schemas)
+        return Run(named_events(stream.started, total), schemas, data)
+
+
+@pytest.fixture(scope="module")
+def both(run: Run) -> tuple[Texts, Texts]:
+    """Our texts and perf's, of the threads of the workload since it was executed."""
+    return _of_workload(_ours(run.delivered, run.schemas)), _of_workload(_theirs(run.data))
+
+
+@pytest.fixture(scope="module")
+def live_and_recorded(run: Run) -> tuple[Texts, Texts]:
+    """The events whole, as the daemon delivered them and as the recording has them."""
+    recording = open_recording(str(run.data))
+    stream = open_file_stream(recording, [])
+    total = read_to_end(stream)
+    recording.close()
+    recorded = named_events(stream.started, total)
+    return (
+        _of_workload(_whole(run.delivered, run.schemas)),
+        _of_workload(_whole(recorded, run.schemas)),
+    )
+
+
+def named_events(started: pb.Started, total: Total) -> list[dict[str, object]]:
+    """The events of a stream as dicts, by time, with the names of their tasks."""
+    decoders = {schema.id: EventDecoder(schema, 0) for schema in started.schemas}
+    found = [
+        {**event.to_dict(), "_comm": event._comm}
+        for batch in total.batches
+        for event in decoders[batch.schema_id].decode(batch)
+    ]
+    return sorted(found, key=lambda event: int(str(event["_time"])))
+
+
+def _whole(found: list[dict[str, object]], schemas: list[pb.EventSchema]) -> Texts:
+    """The same as _ours(), with all that events have behind the text."""
+    texts = _ours(found, schemas)
+    places = dict.fromkeys(texts, 0)
+    for event in found:
+        key = str(event["_event"]), int(str(event["_tid"]))
+        time, text = texts[key][places[key]]
+        kept = [item for item in event.items() if item[0] not in _APART_FIELDS]
+        texts[key][places[key]] = time, f"{text} {kept}"
+        places[key] += 1
+    return texts
 
 
 def _ours(found: list[dict[str, object]], schemas: list[pb.EventSchema]) -> Texts:
@@ -145,6 +206,15 @@ def test_values_are_those_that_perf_prints(both: tuple[Texts, Texts], event: str
     ours, theirs = (_texts(side, event) for side in both)
     assert ours == theirs
     assert ours or event in MAY_NOT_FIRE
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_events_are_the_same_live_and_recorded(
+    live_and_recorded: tuple[Texts, Texts], event: str
+) -> None:
+    live, recorded = (_texts(side, event) for side in live_and_recorded)
+    assert live == recorded
+    assert live or event in MAY_NOT_FIRE
 
 
 def test_forty_events_were_compared(both: tuple[Texts, Texts]) -> None:
