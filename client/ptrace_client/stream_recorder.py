@@ -116,7 +116,11 @@ class Recorder:
         tracing = b""
         if formats:
             tracing = encode_tracing(
-                host.page_size, host.header_page, host.header_event, formats.values()
+                host.page_size,
+                host.header_page,
+                host.header_event,
+                formats.values(),
+                host.printk_formats,
             )
         moment = started.start_time
         return Head(

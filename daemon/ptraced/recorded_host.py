@@ -32,6 +32,7 @@ def recorded_host(tracefs: Tracefs, addresses: bool) -> pb.RecordedHost:
         kernel_end=end,
         cpus_online=len(online_cpus()),
         cpus_available=possible_cpus(),
+        printk_formats=_bytes(tracefs.root / "printk_formats") if addresses else b"",
     )
 
 

@@ -570,7 +570,7 @@ class Started(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., schemas: _Optional[_Iterable[_Union[EventSchema, _Mapping]]] = ..., realtime_offset: _Optional[int] = ..., start_time: _Optional[int] = ..., recorded_host: _Optional[_Union[RecordedHost, _Mapping]] = ...) -> None: ...
 
 class RecordedHost(_message.Message):
-    __slots__ = ("header_page", "header_event", "page_size", "total_memory", "cpu_description", "kernel_build_id", "kernel_start", "kernel_end", "cpus_online", "cpus_available")
+    __slots__ = ("header_page", "header_event", "page_size", "total_memory", "cpu_description", "kernel_build_id", "kernel_start", "kernel_end", "cpus_online", "cpus_available", "printk_formats")
     HEADER_PAGE_FIELD_NUMBER: _ClassVar[int]
     HEADER_EVENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -581,6 +581,7 @@ class RecordedHost(_message.Message):
     KERNEL_END_FIELD_NUMBER: _ClassVar[int]
     CPUS_ONLINE_FIELD_NUMBER: _ClassVar[int]
     CPUS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    PRINTK_FORMATS_FIELD_NUMBER: _ClassVar[int]
     header_page: str
     header_event: str
     page_size: int
@@ -591,7 +592,8 @@ class RecordedHost(_message.Message):
     kernel_end: int
     cpus_online: int
     cpus_available: int
-    def __init__(self, header_page: _Optional[str] = ..., header_event: _Optional[str] = ..., page_size: _Optional[int] = ..., total_memory: _Optional[int] = ..., cpu_description: _Optional[str] = ..., kernel_build_id: _Optional[bytes] = ..., kernel_start: _Optional[int] = ..., kernel_end: _Optional[int] = ..., cpus_online: _Optional[int] = ..., cpus_available: _Optional[int] = ...) -> None: ...
+    printk_formats: bytes
+    def __init__(self, header_page: _Optional[str] = ..., header_event: _Optional[str] = ..., page_size: _Optional[int] = ..., total_memory: _Optional[int] = ..., cpu_description: _Optional[str] = ..., kernel_build_id: _Optional[bytes] = ..., kernel_start: _Optional[int] = ..., kernel_end: _Optional[int] = ..., cpus_online: _Optional[int] = ..., cpus_available: _Optional[int] = ..., printk_formats: _Optional[bytes] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("schema_id", "cpu", "count", "rows")

@@ -15,9 +15,16 @@ _LONG_SIZE: Final = 8
 
 
 def encode_tracing(
-    page_size: int, header_page: str, header_event: str, formats: Iterable[tuple[str, str]]
+    page_size: int,
+    header_page: str,
+    header_event: str,
+    formats: Iterable[tuple[str, str]],
+    printk_formats: bytes = b"",
 ) -> bytes:
-    """Return the section with these texts; `formats` are pairs of system and format."""
+    """Return the section with these texts; `formats` are pairs of system and format.
+
+    `printk_formats` are texts of the kernel's that records name by their addresses.
+    """
     systems: dict[str, list[str]] = {}
     for system, text in formats:
         systems.setdefault(system, []).append(text)
@@ -33,8 +40,8 @@ def encode_tracing(
     for system, texts in systems.items():
         parts.append(system.encode() + b"\0" + struct.pack("<I", len(texts)))
         parts += map(_text, texts)
-    # No symbols, no formats of trace_printk(), no names of tasks.
-    parts.append(struct.pack("<IIQ", 0, 0, 0))
+    # No symbols before it, and no names of tasks behind it.
+    parts += struct.pack("<II", 0, len(printk_formats)), printk_formats, struct.pack("<Q", 0)
     return b"".join(parts)
 
 

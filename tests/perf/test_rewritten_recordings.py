@@ -1,0 +1,60 @@
+"""Recordings of real perf, read and written by us: perf gets the same out of both."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from recordings import RECORDINGS, SHIPPED, Recorder, clean_environment, perf
+from rewriting import rewrite
+from sidebyside import run_perf
+
+pytestmark = pytest.mark.needs_kernel("tracefs", "perf events", "uprobes")
+# What `perf stat` records are no samples.
+NAMES = sorted(name for name, wanted in RECORDINGS.items() if not wanted.stat)
+EVERY_CALLBACK = Path(__file__).with_name("recorder.py")
+
+
+def printed(recording: Path, *options: str) -> str:
+    """What `perf script` prints of a recording, with tasks and mappings."""
+    shown = "--show-task-events", "--show-mmap-events", "--show-lost-events"
+    done = subprocess.run(
+        [perf(), "script", "-i", recording, *shown, *options],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_perf_prints_the_same_of_both(recording: Recorder, tmp_path: Path, name: str) -> None:
+    again = tmp_path / "again.data"
+    rewrite(recording(name), again)
+
+    assert printed(again) == printed(recording(name))
+
+
+@pytest.mark.parametrize("name", ["fault-stacks", "groups"])
+def test_perfs_scripts_get_the_same_callbacks(
+    recording: Recorder, tmp_path: Path, name: str
+) -> None:
+    again = tmp_path / "again.data"
+    rewrite(recording(name), again)
+
+    ours, perfs = (run_perf(each, EVERY_CALLBACK) for each in (again, recording(name)))
+    assert ours.stdout == perfs.stdout
+    assert ours.status == 0
+
+
+@pytest.mark.parametrize("name", ["fault-stacks", "uprobes"])
+def test_stacks_collapse_to_the_same(recording: Recorder, tmp_path: Path, name: str) -> None:
+    again = tmp_path / "again.data"
+    rewrite(recording(name), again)
+    script = SHIPPED / "stackcollapse.py"
+
+    assert run_perf(again, script).stdout == run_perf(recording(name), script).stdout
