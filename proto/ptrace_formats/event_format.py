@@ -19,7 +19,7 @@ _FIELD = re.compile(
 )
 _DECLARATION = re.compile(
     r"(?P<locator>__data_loc |__rel_loc )?(?P<type>.*?)\s*"
-    r"(?P<name>[A-Za-z_]\w*)(?P<array>(?:\[[^]]*\])*)"
+    r"\b(?P<name>[A-Za-z_]\w*)(?P<array>(?:\[[^]]*\])*)"
 )
 _INTEGER_SIZES = (1, 2, 4, 8)
 # Of a record, which locators of dynamic data can reach.

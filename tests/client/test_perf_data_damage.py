@@ -6,7 +6,15 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from perf_files import EVENT_DESC, HOSTNAME, TRACING_DATA, MadeRecording, two_events, written
+from perf_files import (
+    EVENT_DESC,
+    FORMAT,
+    HOSTNAME,
+    TRACING_DATA,
+    MadeRecording,
+    two_events,
+    written,
+)
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.attr import EventKind, SampleType
@@ -80,6 +88,26 @@ def test_attrs_that_lie(tmp_path: Path) -> None:
     assert told(tmp_path, patched(content, ids + 8, HUGE)).startswith("ids, byte ")
 
 
+def test_ids_that_all_events_share_are_not_multiplied(tmp_path: Path) -> None:
+    made = MadeRecording()
+    made.event(ids=range(1 << 18))
+    attr = made.events[0].attr + made.pack("QQ", 104, 8 << 18)
+    content = made.file()
+    # Attrs at the end of the file, all with the same ids.
+    content = patched(patched(content, 24, len(content)), 32, 9 * len(attr)) + attr * 9
+    assert told(tmp_path, content) == f"attrs: more than {1 << 20} ids of events"
+
+
+def test_more_events_than_there_can_be(tmp_path: Path) -> None:
+    made = MadeRecording()
+    made.event()
+    attr = made.events[0].attr + made.pack("QQ", 104, 0)
+    content = made.file()
+    count = (1 << 14) + 1
+    content = patched(patched(content, 24, len(content)), 32, count * len(attr)) + attr * count
+    assert told(tmp_path, content) == f"attrs: more than {1 << 14} events"
+
+
 def test_events_whose_samples_cannot_be_told_apart(tmp_path: Path) -> None:
     made = MadeRecording()
     made.event(EventKind.SOFTWARE, 0, ids=(1,), sample_type=SampleType.IP)
@@ -122,6 +150,10 @@ def test_tracing_data_that_lies(tmp_path: Path) -> None:
         made.features[TRACING_DATA] = whole[:size]
         text = told(tmp_path, made.file())
         assert text.startswith("tracing data, byte ")
+    made = two_events()
+    long = FORMAT.format(name="sched_wakeup", id=300).replace("int common_pid", "int " + "x" * 600)
+    made.features[TRACING_DATA] = made.tracing({"sched": [long]})
+    assert told(tmp_path, made.file()).startswith("it has no format of the tracepoint 300, ")
     for place, number in ((0, 0), (23, 0), (31, HUGE)):
         made = two_events()
         made.features[TRACING_DATA] = patched(whole, place, number)

@@ -10,6 +10,8 @@ from ptrace_client.perf_data.model import Buffer
 
 # struct's prefixes as int.from_bytes() names them.
 BYTE_ORDERS: Final[dict[str, Literal["little", "big"]]] = {"<": "little", ">": "big"}
+# Bytes of a string; perf's command lines have the longest.
+_LONGEST_TEXT: Final = 1 << 20
 
 
 def damage(where: str, offset: int, what: str) -> ClientError:
@@ -77,7 +79,10 @@ class Cursor:
 
     def text(self) -> str:
         """Return a string of a feature section: its size as u32, then that many bytes."""
-        return self.take(self.u32()).partition(b"\0")[0].decode(errors="surrogateescape")
+        size = self.u32()
+        if size > _LONGEST_TEXT:
+            raise self.fail(f"a text of {size} bytes")
+        return self.take(size).partition(b"\0")[0].decode(errors="surrogateescape")
 
     def line(self) -> str:
         """Return a string that a NUL ends."""

@@ -24,7 +24,9 @@ from ptrace_client.perf_data.model import Buffer, Features, RecordedEvent, Recor
 from ptrace_client.perf_data.tracing_data import read_tracing_data
 
 _HEADER: Final = 8
-_MOST_EVENTS: Final = 1 << 16
+_MOST_EVENTS: Final = 1 << 14
+# An event has one on each processor, or for each thread.
+_MOST_IDS: Final = 1 << 20
 # Types of EVENT_UPDATE.
 _UNIT, _SCALE, _NAME = range(3)
 
@@ -39,6 +41,7 @@ class Declarations:
         self.features = Features()
         self.tracing: TracingData | None = None
         self.events = Events(order, path)
+        self._ids = 0
         self._described: list[DescribedEvent] = []
 
     def record(self, kind: int, data: Buffer, start: int, end: int, base: int = 0) -> bool:
@@ -50,6 +53,7 @@ class Declarations:
         cursor.base = base
         if kind == RecordKind.HEADER_ATTR:
             attr = self.attr(cursor)
+            self.expect_ids(cursor.left // 8)
             event = self.add(attr, cursor.u64s(cursor.left // 8))
             if event.index < len(self._described):
                 self._name(event, self._described[event.index].name)
@@ -81,6 +85,12 @@ class Declarations:
             raise ClientError(f"{self.path}: attrs: more than {_MOST_EVENTS} events")
         return self.events.add(parse_attr(attr, self.order), ids)
 
+    def expect_ids(self, count: int) -> None:
+        """Count ids before they are read. Raise ClientError for too many of them."""
+        self._ids += count
+        if self._ids > _MOST_IDS:
+            raise ClientError(f"{self.path}: attrs: more than {_MOST_IDS} ids of events")
+
     def feature(self, feature: int, cursor: Cursor) -> None:
         """Take in the content of a feature section."""
         cursor.where = f"{self.path}: feature {feature}"
@@ -109,7 +119,7 @@ class Declarations:
         self._described = described
         events = self.events
         for position, one in enumerate(described):
-            event = events.by_id.get(one.ids[0]) if one.ids else None
+            event = events.by_id.get(one.id) if one.id is not None else None
             if event is None and position < len(events.all):
                 event = events.all[position]
             if event is not None and event.index not in events.named:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.attr import EventAttr, parse_attr
@@ -43,7 +43,8 @@ class DescribedEvent(NamedTuple):
 
     name: str
     attr: EventAttr
-    ids: tuple[int, ...]
+    # The first of its ids, None where it has none.
+    id: int | None
 
 
 def _count(cursor: Cursor, least: int) -> int:
@@ -57,11 +58,16 @@ def _count(cursor: Cursor, least: int) -> int:
 def event_descriptions(cursor: Cursor, order: str) -> list[DescribedEvent]:
     """Read EVENT_DESC."""
     count, size = _count(cursor, 8), cursor.u32()
+    if count > _MOST_EVENTS:
+        raise cursor.fail(f"{count} events")
     described = []
     for _ in range(count):
         attr = parse_attr(cursor.take(size), order)
         ids = cursor.u32()
-        described.append(DescribedEvent(cursor.text(), attr, cursor.u64s(ids)))
+        name, first = cursor.text(), cursor.position
+        cursor.skip(ids * 8)
+        id = int.from_bytes(cursor.data[first : first + 8], BYTE_ORDERS[order]) if ids else None
+        described.append(DescribedEvent(name, attr, id))
     return described
 
 
@@ -124,8 +130,11 @@ _READERS: dict[int, Callable[[Cursor, Features], None]] = {
     Feature.SAMPLE_TIME: _sample_time,
     Feature.CLOCK_DATA: _clock_data,
 }
-# Bytes of a section that are kept without being taken apart.
-_LONGEST_KEPT = 16 << 20
+# Bytes of sections that are kept without being taken apart, of all together.
+_MOST_KEPT: Final = 64 << 20
+# Files that were mapped, and events.
+_MOST_BUILD_IDS: Final = 1 << 18
+_MOST_EVENTS: Final = 1 << 14
 
 
 def read_feature(feature: int, cursor: Cursor, features: Features) -> None:
@@ -136,10 +145,11 @@ def read_feature(feature: int, cursor: Cursor, features: Features) -> None:
     elif feature == Feature.DIR_FORMAT:
         raise ClientError(
             f"{cursor.where}: this is the header of a directory of recordings (perf record "
-            "--threads), which is not read; make one file of it with perf inject"
+            "--threads), which is not read; record without --threads"
         )
     else:
-        features.other[feature] = cursor.take(min(cursor.left, _LONGEST_KEPT))
+        kept = sum(map(len, features.other.values()))
+        features.other[feature] = cursor.take(min(cursor.left, _MOST_KEPT - kept))
 
 
 # PERF_RECORD_MISC_BUILD_ID_SIZE: the entry tells how many bytes its build id has.
@@ -154,8 +164,8 @@ def read_build_ids(cursor: Cursor, order: str, features: Features) -> None:
         cursor.skip(4)
         packed = cursor.take(4)
         misc, size = (int.from_bytes(half, BYTE_ORDERS[order]) for half in (packed[:2], packed[2:]))
-        if size < _BUILD_ID_ENTRY:
-            raise cursor.fail(f"an entry of {size} bytes")
+        if size < _BUILD_ID_ENTRY or len(features.build_ids) >= _MOST_BUILD_IDS:
+            raise cursor.fail(f"an entry of {size} bytes, or one too many")
         entry = cursor.take(size - 8)
         build_id = entry[4:24]
         length = entry[24] if misc & _SIZE_KNOWN else 20

@@ -6,7 +6,6 @@ import mmap
 import os
 import stat
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 
 from ptrace_client.errors import ClientError
@@ -37,7 +36,7 @@ def open_recording(path: str) -> Recording:
     Returns once the events are known. Raise ClientError where it cannot be opened or is none.
     """
     try:
-        descriptor = os.dup(sys.stdin.fileno()) if path == "-" else os.open(path, os.O_RDONLY)
+        descriptor = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY)
     except (OSError, ValueError) as error:
         raise ClientError(f"cannot open {path}: {error}") from None
     try:
@@ -174,6 +173,7 @@ class _RecordedFile(_Recording):
 
     def _read_ids(self, section: Section) -> tuple[int, ...]:
         cursor = self._section("ids", section)
+        self._declared.expect_ids(section.size // 8)
         return cursor.u64s(section.size // 8)
 
     def _section(self, name: str, section: Section) -> Cursor:

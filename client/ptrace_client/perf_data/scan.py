@@ -12,14 +12,13 @@ from ptrace_client.perf_data.cursor import damage
 from ptrace_client.perf_data.declarations import Declarations
 from ptrace_client.perf_data.model import Buffer, Record, RecordKind
 from ptrace_client.perf_data.order import Rounds
+from ptrace_client.perf_data.tracing_data import MOST_TRACING_DATA
 
 _HEADER: Final = 8
 _NO_TIME: Final = (1 << 64) - 1
 # Records of the kernel are of smaller kinds.
 _FIRST_OF_PERF: Final = int(RecordKind.HEADER_ATTR)
 _SAMPLE: Final = int(RecordKind.SAMPLE)
-# Bytes of tracefs that may come in one piece: the formats of all events are some 4 MB.
-_MOST_TRACING_DATA: Final = 64 << 20
 
 # Kinds that other bytes follow, or that hold records.
 _NEVER_COMPRESSED: Final = (
@@ -181,7 +180,7 @@ class Scan:
         if end - start < _HEADER + 4:
             raise self._damage(start, "tracing data without its size")
         size = int.from_bytes(data[start + 8 : start + 12], self._declarations.byteorder)
-        if size > _MOST_TRACING_DATA:
+        if size > MOST_TRACING_DATA:
             raise self._damage(start, f"tracing data of {size} bytes")
         if end + size > limit:
             self.wanted = end + size - start

@@ -12,8 +12,14 @@ from ptrace_client.perf_data.model import Buffer, TracingData
 from ptrace_formats.event_format import FormatError, parse_format
 
 _MAGIC: Final = b"\x17\x08\x44tracing"
-# A format of the kernel has at most some 10 kB, since it is written into a seq buffer.
-_LONGEST_FORMAT: Final = 1 << 20
+# Bytes of it all: the formats of all of a kernel's events are some 6 MB.
+MOST_TRACING_DATA: Final = 64 << 20
+# Bytes of a format, and of the description of a field in it; the largest known have 12 kB and
+# 150 bytes.
+_LONGEST_FORMAT: Final = 256 << 10
+_LONGEST_FIELD: Final = 500
+# Bytes of saved command lines.
+_MOST_COMMANDS: Final = 1 << 20
 # Saved command lines came with this version.
 _COMMANDS_VERSION: Final = (0, 6)
 
@@ -21,6 +27,8 @@ _COMMANDS_VERSION: Final = (0, 6)
 def read_tracing_data(data: Buffer, start: int, end: int, where: str) -> TracingData:
     """Read the section. Raise ClientError where it is damaged."""
     cursor = Cursor(data, start, end, "<", where)
+    if end - start > MOST_TRACING_DATA:
+        raise cursor.fail(f"{end - start} bytes are too many for what perf copies of tracefs")
     if cursor.take(len(_MAGIC)) != _MAGIC:
         raise cursor.fail("no tracing data starts here")
     version = cursor.line()
@@ -40,22 +48,25 @@ def read_tracing_data(data: Buffer, start: int, end: int, where: str) -> Tracing
     tracing.kallsyms = cursor.take(cursor.u32())
     tracing.printk_formats = cursor.take(cursor.u32())
     if _version(version) >= _COMMANDS_VERSION:
-        tracing.commands = _commands(cursor.take(cursor.u64()))
+        tracing.commands = _commands(cursor.take(cursor.u64())[:_MOST_COMMANDS])
     return tracing
 
 
 def _format(cursor: Cursor, system: str, tracing: TracingData) -> None:
     position, size = cursor.position, cursor.u64()
-    text = cursor.take(size)
-    if size > _LONGEST_FORMAT:
-        tracing.damaged.append((system, f"byte {position}"))
-        return
+    text = cursor.take(size).decode(errors="surrogateescape")
     try:
-        parsed = parse_format(system, text.decode(errors="surrogateescape"))
+        if size > _LONGEST_FORMAT or max(map(len, _fields(text))) > _LONGEST_FIELD:
+            raise FormatError("it is too long")
+        parsed = parse_format(system, text)
     except FormatError:
         tracing.damaged.append((system, f"byte {position}"))
         return
     tracing.formats[parsed.id] = parsed
+
+
+def _fields(text: str) -> list[str]:
+    return text.partition("\nprint fmt:")[0].split("\n")
 
 
 def _version(text: str) -> tuple[int, ...]:
