@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ptrace_client.perf_data.model import Record, Recording
+from ptrace_client.perf_data.model import Record, Recording, Sample
 from ptrace_client.perf_script.context import ScriptContext, SourceCode, SourceLine
+from ptrace_client.perf_script.x86_length import instruction_length
 
 if TYPE_CHECKING:
     from ptrace_client.perf_symbols.model import Location, Machine
@@ -37,6 +38,18 @@ class RecordedContext(ScriptContext):
         """Return the event's common_lock_depth, 0 where it has none."""
         return self._common_field("common_lock_depth")
 
+    def insn(self) -> bytes | None:
+        """Return the sampled instruction, of x86 code that lies in a file."""
+        sample = self._sample()
+        if sample is None or not sample.ip:
+            return None
+        found = self._machine.code(sample.tid, sample.ip, sample.pid)
+        if found is None:
+            return None
+        code, is_64bit = found
+        length = instruction_length(code, is_64bit)
+        return None if length is None else code[:length]
+
     def srcline(self) -> SourceLine:
         """Return where the sampled instruction stands in its source."""
         location = self._location()
@@ -54,11 +67,16 @@ class RecordedContext(ScriptContext):
         self._itrace_options = options
         return 0
 
-    def _location(self) -> Location | None:
+    def _sample(self) -> Sample | None:
         record = self.record
         if record is None or record.event is None:
             return None
-        sample = record.event.layout.sample(record.data, record.start, record.end, record.misc)
+        return record.event.layout.sample(record.data, record.start, record.end, record.misc)
+
+    def _location(self) -> Location | None:
+        sample = self._sample()
+        if sample is None:
+            return None
         return self._machine.locate(sample.tid, sample.cpumode, sample.ip, sample.pid)
 
     def _common_field(self, name: str) -> int:

@@ -34,6 +34,10 @@ class Loader:
         """Return the file to ask for lines; None where nothing is to be asked."""
         if dso.symbol_file is not None:
             return dso.symbol_file
+        return self.path(dso)
+
+    def path(self, dso: LoadedDso) -> str | None:
+        """Return where the file itself is, None where it is not the one that was recorded."""
         if dso.long_name.startswith(("[", "/tmp/perf-")):
             return None
         from ptrace_client.perf_symbols.file_symbols import fits

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ptrace_client.perf_data.model import CpuMode, Record, Recording, RecordKind, Sample
+from ptrace_client.perf_symbols.code import Code
 from ptrace_client.perf_symbols.dsos import Dsos
 from ptrace_client.perf_symbols.frames import Frame, Frames
 from ptrace_client.perf_symbols.kernel import Kernel, KernelSources
@@ -44,6 +45,7 @@ class RecordedMachine:
         self._spaces = Spaces(dsos)
         self._loader = loader
         self._sources = Sources(loader)
+        self._code = Code(loader)
         self._frames = Frames(loader, kernel, self._sources if inline else None)
         # By tid, for whoever needs names often: never copied or replaced.
         self.comms: Comms = self._threads.comms
@@ -103,8 +105,18 @@ class RecordedMachine:
         """Return (path, line, text of that line), each None or 0 where not known."""
         return self._sources.code(location)
 
+    def code(self, tid: int, address: int, pid: int | None = None) -> tuple[bytes, bool] | None:
+        """Return code of x86 from an address on, and whether it is 64-bit; None if not known.
+
+        Up to 16 bytes, of user code alone: recordings tell where no file has the kernel's.
+        """
+        if address >= _KERNEL_START:
+            return None
+        return self._code.at(self.locate(tid, CpuMode.USER, address, pid))
+
     def close(self) -> None:
-        """End what answers for it (addr2line)."""
+        """End what answers for it (addr2line), and close files."""
+        self._code.close()
         self._sources.close()
         self._loader.close()
 

@@ -100,5 +100,8 @@ class Machine(Protocol):
     def srccode(self, location: Location) -> tuple[str | None, int, str | None]:
         """Return (path, line, text of that line), each None or 0 where not known."""
 
+    def code(self, tid: int, address: int, pid: int | None = None) -> tuple[bytes, bool] | None:
+        """Return code of x86 from an address on, and whether it is 64-bit; None if not known."""
+
     def close(self) -> None:
         """End what answers for it (addr2line)."""
