@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.host import Host
 from ptrace_client.runner import EventStream
-from ptrace_client.stream import Stream
 from ptrace_proto import ptrace_pb2 as pb
 
 GETPPID = "syscalls:sys_enter_getppid"
@@ -80,7 +79,7 @@ def trace_while(host: Host, request: pb.TraceRequest, work: Callable[[], object]
         return read_to_end(stream, Total(schemas=list(stream.started.schemas)))
 
 
-def events(stream: Stream, total: Total) -> list[dict[str, object]]:
+def events(stream: EventStream, total: Total) -> list[dict[str, object]]:
     """The events of a stream as dicts, by time."""
     decoders = {
         schema.id: EventDecoder(schema, stream.started.realtime_offset)

@@ -12,11 +12,13 @@ import pytest
 from commandline import open_folder
 from processes import Daemon
 from sampled import PAGE, Program, faults_in_region, sampled
-from streams import read_to_end
+from streams import events, read_to_end
 from users import start_daemon
 
 from ptrace_client.errors import ClientError
 from ptrace_client.host import Host
+from ptrace_client.perf_data.recording import open_recording
+from ptrace_client.perf_data.stream import open_file_stream
 from ptrace_proto import ptrace_pb2 as pb
 
 
@@ -108,6 +110,16 @@ def test_perf_record_has_the_same_samples(
     assert [(e["tid"], e["ip"], e["addr"]) for e in ours] == theirs
     for mine, other in zip(ours, times, strict=True):
         assert abs(mine["_time"] - other) < near
+    # AND so has what scripts get of the recording, in the same columns
+    recording = open_recording(str(tmp_path / "data"))
+    stream = open_file_stream(recording, [])
+    recorded = events(stream, read_to_end(stream))
+    recording.close()
+    assert [(e["tid"], e["ip"], e["addr"]) for e in recorded] == theirs
+    assert [e["_time"] for e in recorded] == times
+    (live,), (schema,) = host.describe([event]), stream.started.schemas
+    assert list(schema.fields) == list(live.fields)
+    assert list(schema.all_fields) == list(live.all_fields)
 
 
 def test_a_program_that_sleeps_switches_each_time(host: Host, program: Program) -> None:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from test_print_parity import COMPARED, NEED_NOT_FIRE
 
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.perf_data.recording import open_recording
-from ptrace_client.perf_data.stream import open_file_stream
+from ptrace_client.perf_data.stream import described_events, open_file_stream
 from ptrace_client.printing import Printer
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -215,6 +216,26 @@ def test_events_are_the_same_live_and_recorded(
     live, recorded = (_texts(side, event) for side in live_and_recorded)
     assert live == recorded
     assert live or event in MAY_NOT_FIRE
+
+
+def test_columns_are_the_same_live_and_recorded(daemon: Daemon, run: Run) -> None:
+    recording = open_recording(str(run.data))
+    recorded = described_events(recording, [])
+    recording.close()
+    with daemon.connect() as host:
+        live = host.describe([",".join(EVENTS)])
+    for ours, theirs in zip(_by_name(live), _by_name(recorded), strict=True):
+        assert list(ours.fields) == list(theirs.fields)
+        assert (ours.common_type, ours.print_fmt) == (theirs.common_type, theirs.print_fmt)
+        for mine, other in zip(ours.all_fields, theirs.all_fields, strict=True):
+            # The daemon knows the values of enumerators.
+            mine.ClearField("named_values")
+            other.ClearField("named_values")
+            assert mine == other
+
+
+def _by_name(schemas: Iterable[pb.EventSchema]) -> list[pb.EventSchema]:
+    return sorted(schemas, key=lambda schema: (schema.system, schema.name))
 
 
 def test_forty_events_were_compared(both: tuple[Texts, Texts]) -> None:
