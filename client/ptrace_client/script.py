@@ -113,7 +113,7 @@ class Script:
         if not bindings:
             example = handler_names(schemas[0])[0] if schemas else "sched__sched_switch"
             raise ClientError(
-                f"{self.path} has no handler for {_list(schemas)}: "
+                f"{self.path} has no handler for {listed(schemas)}: "
                 f"define {example}(event) or __sample__(event)"
             )
         return bindings
@@ -130,13 +130,13 @@ class Script:
                 unused = [name for name in names if name in self._callables]
                 texts += [f"{name} is not called: {chosen} takes its events" for name in unused]
         texts += [
-            f"handler {name} is not called: its event is not selected (-e {_list(schemas)})"
+            f"handler {name} is not called: its event is not selected (-e {listed(schemas)})"
             for name, item in self._callables.items()
             if name not in usable and self._looks_like_handler(name, item)
         ]
         idle = [schema for schema in schemas if self._handler_name(schema) is None]
         if idle:
-            texts.append(f"no handler takes {_list(idle)}: these events are dropped")
+            texts.append(f"no handler takes {listed(idle)}: these events are dropped")
         return list(dict.fromkeys(texts))
 
     def _handler_name(self, schema: pb.EventSchema) -> str | None:
@@ -170,7 +170,8 @@ def _identifier(name: str) -> str:
     return "".join(it if f"_{it}".isidentifier() else "_" for it in name)
 
 
-def _list(schemas: Sequence[pb.EventSchema]) -> str:
+def listed(schemas: Sequence[pb.EventSchema]) -> str:
+    """Return the names of events for a message, of many the first."""
     names = list(dict.fromkeys(map(event_name, schemas)))
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ",".join(names[:_SHOWN]) + more

@@ -16,6 +16,7 @@ from ptrace_client.perf_live.values import CPU
 from ptrace_client.perf_script.context import ScriptContext
 from ptrace_client.perf_script.options import DialectOptions
 from ptrace_client.perf_script.script import PerfScript, die
+from ptrace_client.script import listed
 from ptrace_client.script_errors import ScriptErrors, end_at_closed_stdout
 from ptrace_client.stacks import StackTable
 from ptrace_client.targets import Callback, Ordering
@@ -149,9 +150,9 @@ class LiveScript:
             if self._script.handler(name) is not None
         ]
         handlers = Handlers(self._script, self._context)
-        idle = [event_name(it) for it in schemas if handlers.chosen(it)[1] is None]
+        idle = [schema for schema in schemas if handlers.chosen(schema)[1] is None]
         if idle:
-            texts.append(f"no handler takes {', '.join(idle)}: these events are dropped")
+            texts.append(f"no handler takes {listed(idle)}: these events are dropped")
         return texts
 
     def _mentioned(self) -> frozenset[str]:
@@ -162,10 +163,9 @@ class LiveScript:
         return frozenset(name for name in _ON_REQUEST if name in text)
 
     def _no_handler(self, schemas: Sequence[pb.EventSchema]) -> str:
-        names = ", ".join(dict.fromkeys(map(event_name, schemas)))
         sampled = all(map(is_sample, schemas))
         remedy = PROCESS_EVENT if sampled else f"{names_for(schemas[0])[0]} or {UNHANDLED}"
-        return f"{self.path} has no handler for {names}: define {remedy}"
+        return f"{self.path} has no handler for {listed(schemas)}: define {remedy}"
 
 
 class _FatalErrors(ScriptErrors):
