@@ -247,6 +247,7 @@ class TestEvents:
             (["process_event"], KNOWN | {"cycles"}, "cycles"),
             (["a__b__c"], {"a__b:c"}, "a__b:c"),
             (["a__b__c"], None, "a:b__c"),
+            (["a__b__batch"], None, "a:b"),
         ],
     )
     def test_by_a_handlers_name(

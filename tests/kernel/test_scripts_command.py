@@ -112,13 +112,13 @@ class TestLive:
         assert re.search(r"^  syscall: rmdir +\n    err = ENOENT +200$", ended.out, re.MULTILINE)
 
     def test_sampled_with_call_chains(self, daemon: Daemon, folder: Path) -> None:
-        busy = "import time\nwhile time.process_time() < 0.3: pass"
+        busy = "import time\nwhile time.process_time() < 0.5: pass"
         command = [sys.executable, "-S", "-c", busy]
         words = "run", "flamegraph", "--", "-f", "json", "-o", "-", "--", *command
         ended = run(daemon, folder, *words)
         assert ended.status == 0, ended.err
         record = PERFS / "bin/flamegraph-record"
-        assert ended.err == f"ptrace-client: events of {record} with -g: cpu-clock\n"
+        assert ended.err.startswith(f"ptrace-client: events of {record} with -g: cpu-clock\n")
         assert '"n": "_PyEval_EvalFrameDefault"' in ended.out
 
     def test_until_ctrl_c(self, daemon: Daemon, folder: Path, known: str) -> None:

@@ -155,6 +155,8 @@ def _checked(choice: EventChoice) -> EventChoice:
 def _event(name: str, known: Collection[str] | None) -> str | None:
     """Return the tracepoint that a handler of this name is for, None where it is for none."""
     splits = []
+    # PerfEvent scripts have handlers of many events at once.
+    name = name.removesuffix("__batch")
     place = name.find("__")
     while place != -1:
         splits.append((name[:place], name[place + 2 :]))
