@@ -302,5 +302,12 @@ class TestEvents:
         path = add(folder, "things", text=HANDLERS, record="perf record -e $arg")
         assert events_for(path).is_guess
 
-    def test_a_script_that_does_not_parse_has_no_handlers(self, folder: Path) -> None:
-        assert handler_names(add(folder, "things", text='print "x"\n')) == []
+    def test_a_script_that_does_not_parse(self, folder: Path) -> None:
+        """That is told when it is loaded, for which there must be events."""
+        text = "def sched__sched_switch(a):\n\tprint 'x'\n  def inner(): pass\n"
+        assert handler_names(add(folder, "things", text=text)) == ["sched__sched_switch"]
+
+    def test_one_that_does_not_parse_and_has_no_handlers(self, folder: Path) -> None:
+        text = r"things.py does not parse \(Missing parentheses in call to 'print'"
+        with pytest.raises(ClientError, match=text):
+            events_for(add(folder, "things", text="print 'x'\n"))

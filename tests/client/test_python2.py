@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from ptrace_client.perf_script.python2 import python2_hint
+from ptrace_client.perf_script.script import die, load_perf_script
+from ptrace_client.script_errors import EndRun
 
 
 def raised(text: str) -> BaseException:
@@ -67,3 +75,35 @@ def test_texts_of_python_2(text: str, hint: str) -> None:
 )
 def test_other_mistakes(text: str) -> None:
     assert python2_hint(raised(text)) is None
+
+
+HINT = "this script is written for Python 2, and runs on Python 3 here: "
+
+
+def test_at_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "old.py"
+    script.write_text("print 'x'\n")
+    with pytest.raises(EndRun), unchanged():
+        load_perf_script(str(script), [])
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f'{HINT}print needs parentheses, as in print("x")',
+        f"Error running python script {script}",
+    ]
+
+
+def test_in_a_handler(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EndRun):
+        die(raised("xrange(1)"))
+    assert capsys.readouterr().err.splitlines()[-2] == f"{HINT}xrange is range"
+
+
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """Keep what a script that is loaded changes of the interpreter."""
+    kept = sys.argv[:], sys.path[:], sys.modules["__main__"], dict(os.environ)
+    try:
+        yield
+    finally:
+        sys.argv[:], sys.path[:], sys.modules["__main__"], environment = kept
+        os.environ.clear()
+        os.environ.update(environment)

@@ -84,9 +84,6 @@ def load_perf_script(path: str, args: Sequence[str]) -> PerfScript:
         raise
     except BaseException as error:
         show(error)
-        hint = python2_hint(error)
-        if hint is not None:
-            print(terminal_safe(hint), file=sys.stderr)
         print(f"Error running python script {path}", file=sys.stderr)
         raise EndRun(_LOAD_FAILED) from None
     return PerfScript(path, namespace)
@@ -114,6 +111,9 @@ def show(error: BaseException) -> None:
         step = step.tb_next
     sys.stdout.flush()
     traceback.print_exception(type(error), error, step)
+    hint = python2_hint(error)
+    if hint is not None:
+        print(terminal_safe(hint), file=sys.stderr)
 
 
 def _is_ours(filename: str) -> bool:

@@ -26,6 +26,7 @@ _FORMER: Final = {
 # What stands before the colon of a selector that no list of events has.
 _NO_TRACEPOINTS: Final = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt", "mem")
 _SAMPLED: Final = re.compile(r"[\w-]+(:[ukhIGHpP]+)?")
+_DEFINITION: Final = re.compile(rb"^def[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
 _SHOWN: Final = 8
 
 
@@ -73,16 +74,19 @@ def events_for(
 def handler_names(path: Path) -> list[str]:
     """Return the names that a script's text defines for its __main__, in order.
 
-    Raise ClientError where it cannot be read; a script that does not parse has none.
+    Raise ClientError where it cannot be read; of one that does not parse, as those of Python 2,
+    they are what stands behind `def`.
     """
     try:
-        tree = ast.parse(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         name = terminal_safe(str(path))
         raise ClientError(f"cannot read {name}: {error.strerror}") from None
+    try:
+        names = [*_defined(ast.parse(text).body)]
     except (SyntaxError, ValueError):
-        return []
-    return list(dict.fromkeys(_defined(tree.body)))
+        names = [name.decode() for name in _DEFINITION.findall(text)]
+    return list(dict.fromkeys(names))
 
 
 def _reads_callchains(path: Path) -> bool:
@@ -130,9 +134,7 @@ def _handled(path: Path, names: Iterable[str], known: Collection[str] | None) ->
                 f"{script} takes counts, which are in recordings only: "
                 "perf stat record, then run -i FILE"
             )
-        raise ClientError(
-            f"{script} has no handler that is called like an event: say with -e what to trace"
-        )
+        raise ClientError(f"{script} {_why_none(path)}: say with -e what to trace")
     choice = EventChoice(
         tuple(event for event in events if _is_known(event, known)),
         f"the handlers of {path.name}",
@@ -141,6 +143,14 @@ def _handled(path: Path, names: Iterable[str], known: Collection[str] | None) ->
         missing=tuple(event for event in events if not _is_known(event, known)),
     )
     return _checked(choice)
+
+
+def _why_none(path: Path) -> str:
+    try:
+        ast.parse(path.read_bytes(), path.name)
+    except (SyntaxError, ValueError) as error:
+        return f"does not parse ({terminal_safe(str(error))}), nor has it handlers for events"
+    return "has no handler that is called like an event"
 
 
 def _checked(choice: EventChoice) -> EventChoice:
