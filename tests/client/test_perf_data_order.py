@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from perf_files import MadeRecording, two_events, wakeup_raw, written
 
-from ptrace_client.perf_data import order
+from ptrace_client.perf_data import order, scan
 from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.model import Recording, RecordKind
 from ptrace_client.perf_data.recording import open_recording
@@ -150,10 +150,20 @@ def test_kinds_that_nobody_knows_are_passed_on(tmp_path: Path) -> None:
 
 def test_no_more_wait_than_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order, "MOST_WAITING", 4)
+    monkeypatch.setattr(scan, "_SEGMENT", 0)
     made = clocks()
-    for time in (40, 30, 20, 10):
+    for time in (40, 30, 20, 10, 15):
         made.sample(1, time)
-        made.record(RecordKind.THREAD_MAP, made.pack("Q", 0))
-    made.sample(1, 15)
     # The older part goes once four wait; what comes later than it is out of order.
-    assert [time for time in times(opened(tmp_path, made)) if time > 0] == [10, 20, 30, 15, 40]
+    assert times(opened(tmp_path, made)) == [10, 20, 30, 15, 40]
+
+
+def test_one_time_far_away_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, "MOST_WAITING", 4)
+    monkeypatch.setattr(scan, "_SEGMENT", 0)
+    made = clocks()
+    for time in (1, 1 << 60, 1 << 60, 1 << 60, 5):
+        made.sample(1, time)
+    assert times(opened(tmp_path, made)) == [1, 1 << 60, 1 << 60, 1 << 60, 5]

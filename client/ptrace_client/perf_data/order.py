@@ -8,7 +8,7 @@ round releases what is no newer than that (ordered_events__flush() in perf).
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from operator import itemgetter
 from typing import Final
 
@@ -52,10 +52,12 @@ class Rounds:
         if not waiting:
             return []
         waiting.sort(key=_TIME)
-        self._newest = max(self._newest, waiting[-1].time)
-        released = self._release(self._limit)
+        limit, last = self._limit, waiting[-1][6]
+        if last > self._newest:
+            self._newest = last
         self._limit = self._newest
-        return released
+        # Most rounds are of a few records, so that what is done for each one counts.
+        return [] if waiting[0][6] > limit else self._release(limit)
 
     def relieve(self) -> list[Record]:
         """Return the older half of what waits, or all if that holds too much memory."""
@@ -79,10 +81,11 @@ class Rounds:
     def _release(self, limit: int) -> list[Record]:
         """Take the records up to a time, of the sorted list."""
         waiting = self.waiting
-        self.late += bisect_right(waiting, self._released - 1, key=_TIME)
         count = bisect_right(waiting, limit, key=_TIME)
         released = waiting[:count]
         del waiting[:count]
         if released:
-            self._released = max(self._released, released[-1].time)
+            if released[0][6] < self._released:
+                self.late += bisect_left(released, self._released, key=_TIME)
+            self._released = max(self._released, released[-1][6])
         return released

@@ -19,6 +19,11 @@ _NO_TIME: Final = (1 << 64) - 1
 # Records of the kernel are of smaller kinds.
 _FIRST_OF_PERF: Final = int(RecordKind.HEADER_ATTR)
 _SAMPLE: Final = int(RecordKind.SAMPLE)
+_FINISHED_ROUND: Final = int(RecordKind.FINISHED_ROUND)
+# Bytes of samples between looks at how many wait.
+_SEGMENT: Final = 8 << 20
+# Records that are handed on together, about.
+_PORTION: Final = 1 << 10
 
 # Kinds that other bytes follow, or that hold records.
 _NEVER_COMPRESSED: Final = (
@@ -61,7 +66,10 @@ class Scan:
         """Read the records between two places."""
         rounds = self.rounds
         while True:
-            position = self._samples(data, position, end)
+            ready: list[Record] = []
+            position = self._samples(data, position, end, ready)
+            if ready:
+                yield ready
             if rounds.full:
                 yield rounds.relieve()
             self.wanted = _HEADER
@@ -88,20 +96,29 @@ class Scan:
                     rounds.waiting.append(record)
             position = following
 
-    def _samples(self, data: Buffer, position: int, end: int) -> int:
-        """Queue samples as long as they are like most; return where something else starts."""
+    def _samples(self, data: Buffer, position: int, end: int, ready: list[Record]) -> int:
+        """Queue samples as long as they are like most; return where something else starts.
+
+        What the ends of rounds release goes to `ready`.
+        """
         places = self._events.common
         if places is None:
             return position
         if len(self._events.all) == 1:
-            return self._samples_of_one(data, position, end)
+            return self._samples_of_one(data, position, end, ready)
         unpack, least, find = places.unpack, places.least, self._events.by_id.get
-        new, add, no_time = tuple.__new__, self.rounds.waiting.append, _NO_TIME
-        last = end - least
+        new, add, finish = tuple.__new__, self.rounds.waiting.append, self.rounds.finish
+        last, no_time = min(end - least, position + _SEGMENT), _NO_TIME
         while position <= last:
             kind, misc, size, id, time = unpack(data, position)
             following = position + size
-            if kind != _SAMPLE or size < least or following > end or not 0 < time < no_time:
+            if kind != _SAMPLE:
+                if kind != _FINISHED_ROUND or size != _HEADER or len(ready) > _PORTION:
+                    break
+                ready += finish()
+                position = following
+                continue
+            if size < least or following > end or not 0 < time < no_time:
                 break
             event = find(id)
             if event is None:
@@ -110,18 +127,24 @@ class Scan:
             position = following
         return position
 
-    def _samples_of_one(self, data: Buffer, position: int, end: int) -> int:
+    def _samples_of_one(self, data: Buffer, position: int, end: int, ready: list[Record]) -> int:
         """Do the same where there is but one event, whatever its ids."""
         places = self._events.common
         if places is None:
             return position
         unpack, least, event = places.unpack, places.least, self._events.all[0]
-        new, add, no_time = tuple.__new__, self.rounds.waiting.append, _NO_TIME
-        last = end - least
+        new, add, finish = tuple.__new__, self.rounds.waiting.append, self.rounds.finish
+        last, no_time = min(end - least, position + _SEGMENT), _NO_TIME
         while position <= last:
             kind, misc, size, time = unpack(data, position)
             following = position + size
-            if kind != _SAMPLE or size < least or following > end or not 0 < time < no_time:
+            if kind != _SAMPLE:
+                if kind != _FINISHED_ROUND or size != _HEADER or len(ready) > _PORTION:
+                    break
+                ready += finish()
+                position = following
+                continue
+            if size < least or following > end or not 0 < time < no_time:
                 break
             add(new(Record, (event, kind, misc, data, position, following, time)))
             position = following
