@@ -14,6 +14,8 @@ from ptrace_formats.event_format import EventFormat, FormatField
 
 # IDENTIFIER, TID, TIME, CPU, RAW.
 _SAMPLE_TYPE = 1 << 16 | 1 << 1 | 1 << 2 | 1 << 7 | 1 << 10
+# LOST: without it perf gives scripts a tuple with a hole.
+_READ_FORMAT = 1 << 4
 _SAMPLE_ID_ALL = 1 << 18
 _TRACEPOINT, _SAMPLE = 2, 9
 _HEADER_SIZE, _ATTR_SIZE = 104, 128
@@ -51,7 +53,8 @@ def write(path: Path, formats: list[tuple[EventFormat, str]], records: list[list
 
 
 def _attr(event: int) -> bytes:
-    fields = pack("<IIQQQQQ", _TRACEPOINT, _ATTR_SIZE, event, 1, _SAMPLE_TYPE, 0, _SAMPLE_ID_ALL)
+    fields = pack("<IIQQQ", _TRACEPOINT, _ATTR_SIZE, event, 1, _SAMPLE_TYPE)
+    fields += pack("<QQ", _READ_FORMAT, _SAMPLE_ID_ALL)
     return fields.ljust(_ATTR_SIZE, b"\0")
 
 
