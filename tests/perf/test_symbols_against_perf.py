@@ -61,10 +61,10 @@ def _record(
     return path
 
 
-def _same(path: Path, *options: str) -> list[dict[str, Any]]:
+def _same(path: Path, *options: str, arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Check that both tell the same of each sample; return what."""
-    perfs = run_perf(path, SCRIPT, options=options)
-    ours = run_ours(path, SCRIPT, options=options)
+    perfs = run_perf(path, SCRIPT, *arguments, options=options)
+    ours = run_ours(path, SCRIPT, *arguments, options=options)
 
     assert not first_difference(perfs.stdout, ours.stdout)
     assert (perfs.status, ours.status) == (0, 0), ours.stderr
@@ -86,6 +86,22 @@ def test_stacks_in_all_kinds_of_memory(folder: Path, options: Sequence[str]) -> 
     assert "made at run time" in names
     assert {"[kernel.kallsyms]", "[vdso]", str(program)} <= {one.get("dso") for one in samples}
     assert {"places", "renamed"} <= {one["comm"] for one in samples}
+
+
+@pytest.mark.parametrize("options", [("-pie",), ("-no-pie", "-Wl,-Ttext-segment=0x600000")])
+def test_instructions_and_source_lines(folder: Path, options: Sequence[str]) -> None:
+    program = _build(folder / "lines", "-g", *options)
+
+    samples = _same(_record(folder / "lines.data", program), arguments=("code",))
+
+    own = [one for one in samples if one.get("symbol") == "space::thing<int>::step"]
+    assert own
+    source = (HERE / "places.c").read_text().splitlines()
+    for one in own:
+        path, line, text = one["srccode"]
+        assert one["srcline"] == [path, line] == [str(HERE / "places.c"), line]
+        assert text == source[line - 1]
+        assert one["insn"]
 
 
 @pytest.mark.parametrize("name", ["fault-stacks", "uprobes"])
