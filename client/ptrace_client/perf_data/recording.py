@@ -37,7 +37,9 @@ def open_recording(path: str) -> Recording:
     """
     try:
         descriptor = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ClientError(f"cannot open {path}: {error.strerror}") from None
+    except ValueError as error:
         raise ClientError(f"cannot open {path}: {error}") from None
     try:
         return _opened("standard input" if path == "-" else path, descriptor)
