@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import ptrace_client
+from ptrace_client.linux_errors import LISTED
 
 TRACE = Path(ptrace_client.__file__).parent / (
     "perf_exec/scripts/python/Perf-Trace-Util/lib/Perf/Trace"
@@ -45,6 +47,11 @@ for machine in audit.MACH_86_64, audit.MACH_AARCH64, audit.MACH_X86, 99:
     # Without the modules of the system, where the library's own may be.
     hidden = "sys.path[:] = [p for p in sys.path if not p.startswith('/usr/lib/python3/')]\n"
     assert run(hidden + text) == "write None\nio_destroy None\nexit None\nNone None\n"
+
+
+def test_errors_are_those_of_linux() -> None:
+    assert {number: errno.errorcode[number] for number in LISTED} == LISTED
+    assert len(LISTED) >= 130
 
 
 class TestSchedGui:

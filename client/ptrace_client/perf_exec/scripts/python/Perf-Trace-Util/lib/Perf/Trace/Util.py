@@ -3,10 +3,11 @@
 from __future__ import annotations as _annotations
 
 # Scripts that import all names from here use these two as well.
-import errno
+import errno  # noqa: F401
 import os  # noqa: F401
 from typing import Any as _Any
 
+from ptrace_client.linux_errors import ERRORS as _ERRORS
 from ptrace_client.perf_script.audit_names import audit_name as _audit_name
 
 # include/uapi/linux/futex.h
@@ -68,6 +69,6 @@ def syscall_name(id: int) -> str:
 def strerror(nr: int) -> str:
     """Return the symbol of an error, ENOENT for 2 and for -2."""
     try:
-        return errno.errorcode[abs(nr)]
+        return _ERRORS[abs(nr)]
     except KeyError:
         return f"Unknown {nr:d} errno"
