@@ -8,7 +8,7 @@ meant, and its user is warned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, MethodType
 from typing import Any, Final
@@ -52,16 +52,22 @@ class Binding:
     warning: str | None = None
 
     def call(
-        self, common: Mapping[str, str], fields: Sequence[str], scope: dict[str, object]
+        self,
+        common: Mapping[str, str],
+        fields: Sequence[str],
+        scope: dict[str, object],
+        unread: Collection[int] = (),
     ) -> str:
         """Return the call of `handler` as source code.
 
         `common` has expressions for COMMON and SAMPLE_DICT, `fields` for the event's fields;
-        constants are put into `scope`.
+        constants are put into `scope`. Arguments at the positions `unread` are None.
         """
         values = []
-        for argument in self.arguments:
-            if isinstance(argument, Constant):
+        for position, argument in enumerate(self.arguments):
+            if position in unread:
+                values.append("None")
+            elif isinstance(argument, Constant):
                 values.append(f"constant{len(scope)}")
                 scope[values[-1]] = argument.value
             else:

@@ -129,23 +129,24 @@ class _Engine:
 
     def _deliver(self) -> None:
         context, apply, others = self.context, self._machine.apply, self.others.take
-        for record in self._recording.records():
-            event, kind, misc, data, start, end, time = record
-            if event is None:
-                apply(record)
-                if kind in others:
-                    others[kind](record)
-            else:
-                context.record = record
-                sink = event.sink or self._first_sink(event)
-                try:
-                    sink(data, start, end, misc, time)
-                except ClientError:
-                    raise
-                except BaseException as error:
-                    die(error)
-            if self._stopping:
-                break
+        for batch in self._recording.batches():
+            for record in batch:
+                event, kind, misc, data, start, end, time = record
+                if event is None:
+                    apply(record)
+                    if kind in others:
+                        others[kind](record)
+                else:
+                    context.record = record
+                    sink = event.sink or self._first_sink(event)
+                    try:
+                        sink(data, start, end, misc, time)
+                    except ClientError:
+                        raise
+                    except BaseException as error:
+                        die(error)
+                if self._stopping:
+                    return
 
     def _first_sink(self, event: RecordedEvent) -> Sink:
         if not is_selected(event, self._selectors):

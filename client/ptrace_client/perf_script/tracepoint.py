@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from ptrace_client.perf_data.attr import SampleType
 from ptrace_client.perf_data.model import Buffer, RecordedEvent, Sample, Sink
-from ptrace_client.perf_script.binding import COMMON, SAMPLE_DICT, bind, sample_dict_wanted
+from ptrace_client.perf_script.binding import COMMON, SAMPLE_DICT, Binding, bind, sample_dict_wanted
 from ptrace_client.perf_script.defines import DefineWalk, sane_define_calls
 from ptrace_client.perf_script.fields import FieldCode, field_code, padded
 from ptrace_client.perf_script.sample_dict import SampleDicts
+from ptrace_client.perf_script.unpacking import trimmed, with_header
 from ptrace_formats.event_format import EventFormat
 
 if TYPE_CHECKING:
@@ -120,6 +121,13 @@ class Tracepoints:
             print(f"warning: {text}", file=sys.stderr)
 
 
+class _Code(NamedTuple):
+    """Lines that call a handler, and the layout that they unpack."""
+
+    lines: list[str]
+    layout: struct.Struct
+
+
 class _Caller:
     """Hands an event's samples to its handler by code that is made anew for another handler."""
 
@@ -152,19 +160,22 @@ class _Caller:
 
     def _build(self) -> Sink:
         scope: dict[str, object] = {}
+        code = _Code([], self._code.layout)
         handler = self._all.script.handler(self._name)
         if handler is not None:
-            lines = [self._same_handler(self._name), *self._own_call(handler, scope)]
+            guards = [self._same_handler(self._name)]
+            code = self._own_call(handler, scope)
         else:
-            lines = [self._still_none(self._name)]
+            guards = [self._still_none(self._name, scope)]
             handler = self._all.script.handler(_UNHANDLED)
             if handler is not None:
-                lines += [self._same_handler(_UNHANDLED), *self._unhandled_call(handler)]
+                guards.append(self._same_handler(_UNHANDLED))
+                code = self._unhandled_call(handler)
             else:
-                lines.append(self._still_none(_UNHANDLED))
-        body = "".join(f"    {line}\n" for line in lines)
+                guards.append(self._still_none(_UNHANDLED, scope))
+        body = "".join(f"    {line}\n" for line in [*guards, *code.lines])
         source = f"def sink(data, start, end, misc, time):\n{body}"
-        scope |= self._scope(handler)
+        scope |= self._scope(handler, code.layout)
         exec(compile(source, f"<ptrace-client {self._name}>", "exec"), scope)
         sink: Sink = scope["sink"]  # type: ignore[assignment]
         return sink
@@ -172,22 +183,49 @@ class _Caller:
     @staticmethod
     def _same_handler(name: str) -> str:
         return (
-            f"if namespace.get({name!r}) is not handler: return first(data, start, end, misc, time)"
+            f"try: found = namespace[{name!r}]\n"
+            "    except KeyError: found = None\n"
+            "    if found is not handler: return first(data, start, end, misc, time)"
         )
 
-    @staticmethod
-    def _still_none(name: str) -> str:
-        return f"if callable(namespace.get({name!r})): return first(data, start, end, misc, time)"
+    def _still_none(self, name: str, scope: dict[str, object]) -> str:
+        known = f"none{len(scope)}"
+        # Something that cannot be called is as good as nothing.
+        scope[known] = self._all.script.namespace.get(name)
+        return (
+            f"if namespace.get({name!r}) is not {known}: return first(data, start, end, misc, time)"
+        )
 
-    def _own_call(self, handler: Callback, scope: dict[str, object]) -> Iterable[str]:
+    def _own_call(self, handler: Callback, scope: dict[str, object]) -> _Code:
         fields = [field.name for field in self._code.fields]
         binding = bind(handler, self._name, fields, strict=self._all.strict)
         if binding.warning:
             self._all.warn(self._name, binding.warning)
-        call = binding.call(_COMMON_VALUES, self._code.values, scope)
+        unread = self._unread(handler, binding)
+        call = binding.call(_COMMON_VALUES, self._code.values, scope, unread)
         return self._call(call, takes_dict=binding.takes_dict)
 
-    def _unhandled_call(self, handler: Callback) -> Iterable[str]:
+    def _unread(self, handler: Callback, binding: Binding) -> Collection[int]:
+        """Return the positions of arguments that the handler does not look at.
+
+        Text is read in any case: what it has been decides what it is from then on.
+        """
+        # This imports what most runs do not need.
+        from ptrace_client.perf_live.reads import parameters
+
+        known = parameters(handler)
+        if known is None:
+            return ()
+        fields = self._code.fields
+        return {
+            position
+            for position, argument in enumerate(binding.arguments)
+            if not known.reads(position)
+            and argument != SAMPLE_DICT
+            and not (isinstance(argument, int) and fields[argument].text)
+        }
+
+    def _unhandled_call(self, handler: Callback) -> _Code:
         keys = [*_UNHANDLED_KEYS, *(field.name for field in self._code.fields)]
         common = [_COMMON_VALUES[name] for name in COMMON[2:]]
         items = [
@@ -199,59 +237,58 @@ class _Caller:
         call = f"handler(name, context, {{{', '.join(items)}}}{more})"
         return self._call(call, takes_dict=takes_dict)
 
-    def _call(self, call: str, *, takes_dict: bool) -> Iterable[str]:
-        """Yield the lines of a call and of what comes before it."""
-        if takes_dict or self._has_chain:
-            yield "sample = parse(data, start, end, misc)"
-        if re.search(r"\bchain\b", call):
-            yield "chain = callchain(sample)" if self._has_chain else "chain = []"
-        if not self._sample_type & SampleType.TIME:
-            yield f"time = {_NO_TIME}"
-        yield from self._unpacking(needs_place=bool(re.search(r"\bat\b", call)))
-        yield call
+    def _call(self, call: str, *, takes_dict: bool) -> _Code:
+        """Return the code of a call and of what comes before it."""
+        used = set(re.findall(r"\w+", call))
+        lines = []
+        if takes_dict or (self._has_chain and "chain" in used):
+            lines.append("sample = parse(data, start, end, misc)")
+        if "chain" in used:
+            lines.append("chain = callchain(sample)" if self._has_chain else "chain = []")
+        if "time" in used and not self._sample_type & SampleType.TIME:
+            lines.append(f"time = {_NO_TIME}")
+        layout, unpacking = self._unpacking(used)
+        return _Code([*lines, *unpacking, call], layout)
 
-    def _unpacking(self, *, needs_place: bool) -> Iterable[str]:
-        """Yield the lines that set cpu, tid and the fields' variables, and `at` if needed."""
+    def _unpacking(self, used: Collection[str]) -> tuple[struct.Struct, list[str]]:
+        """Return what to unpack, and the lines that set those variables that are used."""
         members = {name: offset for name, offset, _ in self._layout.fixed}
-        for name, missing in (("cpu", -1), ("tid", (1 << 32) - 1)):
-            if name not in members:
-                yield f"{name} = {missing}"
-        if self._raw_place() is not None:
-            yield "if end - start < size: data, start, end = padded(data, start, end, size)"
-            yield f"{_targets(self._whole_layout()[1])} = unpack(data, start)"
-            if needs_place:
-                yield f"at = start + {self._raw_place()}"
-            return
-        for name in ("cpu", "tid"):
-            if name in members:
-                yield f"{name}, = unpack_u32(data, start + {members[name]})"
-        yield "at, end = find_raw(data, start, end)"
-        yield "end += at"
-        yield "if end - at < size: data, at, end = padded(data, at, end, size)"
-        if self._code.names:
-            yield f"{_targets(self._code.names)} = unpack(data, at)"
+        lines = [
+            f"{name} = {missing}"
+            for name, missing in (("cpu", -1), ("tid", (1 << 32) - 1))
+            if name not in members and name in used
+        ]
+        place = self._raw_place()
+        if place is not None:
+            layout, names = trimmed(*with_header(self._layout, place, self._code), used)
+            lines.append("if end - start < size: data, start, end = padded(data, start, end, size)")
+            if names:
+                lines.append(f"{_targets(names)} = unpack(data, start)")
+            if "at" in used:
+                lines.append(f"at = start + {place}")
+            return layout, lines
+        layout, names = trimmed(self._code.layout, self._code.names, used)
+        lines += [
+            f"{name}, = unpack_u32(data, start + {members[name]})"
+            for name in ("cpu", "tid")
+            if name in members and name in used
+        ]
+        lines += [
+            "at, end = find_raw(data, start, end)",
+            "end += at",
+            "if end - at < size: data, at, end = padded(data, at, end, size)",
+        ]
+        if names:
+            lines.append(f"{_targets(names)} = unpack(data, at)")
+        return layout, lines
 
     def _raw_place(self) -> int | None:
         """Return where in a sample its raw record begins; None where that differs."""
         place = self._layout.raw_place
         return place + _RAW_SIZE_SIZE if place >= 0 else None
 
-    def _whole_layout(self) -> tuple[struct.Struct, list[str]]:
-        """Return the layout of a sample with its raw record, and the variables' names."""
-        codes, names, position = [self._all.byte_order], [], 0
-        for name, offset, _ in sorted(self._layout.fixed, key=lambda each: each[1]):
-            if name in ("cpu", "tid"):
-                codes.append(f"{offset - position}xI")
-                names.append(name)
-                position = offset + 4
-        codes.append(f"{(self._raw_place() or 0) - position}x")
-        fields = self._code.layout
-        return struct.Struct("".join(codes) + fields.format[1:]), [*names, *self._code.names]
-
-    def _scope(self, handler: Callback | None) -> dict[str, object]:
-        all, layout, fields = self._all, self._layout, self._code.layout
-        if self._raw_place() is not None:
-            fields, _ = self._whole_layout()
+    def _scope(self, handler: Callback | None, layout: struct.Struct) -> dict[str, object]:
+        all = self._all
         return {
             **self._code.scope,
             "handler": handler,
@@ -263,9 +300,9 @@ class _Caller:
             "callchain": all.machine.callchain,
             "sample_dict": all.sample_dicts.of_event(self._event),
             "parse": self._parse,
-            "find_raw": layout.raw,
-            "unpack": fields.unpack_from,
-            "size": fields.size,
+            "find_raw": self._layout.raw,
+            "unpack": layout.unpack_from,
+            "size": layout.size,
             "unpack_u32": struct.Struct(all.byte_order + "I").unpack_from,
             "padded": padded,
         }
