@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ptrace_client.errors import ClientError
 from ptrace_client.host import Host
 from ptrace_client.options import Selection
-from ptrace_client.perf_script.catalogue import no_script
-from ptrace_client.perf_script.script_events import events_for
 from ptrace_client.printing import terminal_safe
-from ptrace_client.run_command import is_module
-from ptrace_client.traced_command import TracedCommand
+
+if TYPE_CHECKING:
+    from ptrace_client.traced_command import TracedCommand
 
 
 def choose_events(
@@ -28,6 +28,11 @@ def choose_events(
     """
     if selection.events:
         return selection
+    # Only those without -e need them.
+    from ptrace_client.perf_script.catalogue import no_script
+    from ptrace_client.perf_script.script_events import events_for
+    from ptrace_client.run_command import is_module
+
     if script == "help":
         raise ClientError("help prints a template for events: say with -e for which")
     path = Path(script)
@@ -57,5 +62,7 @@ def trace_command(
         return None, selection
     if selection.pids or selection.tids:
         raise ClientError("a command behind -- is traced alone: leave out -p and -t")
+    from ptrace_client.traced_command import TracedCommand
+
     command = stack.enter_context(TracedCommand(words))
     return command, replace(selection, pids=(command.pid,))

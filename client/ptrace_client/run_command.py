@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptrace_client.analyses import find_analysis
 from ptrace_client.arguments import split_at_dashes
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_script.catalogue import CatalogueScript, find_script, no_script
 from ptrace_client.printing import terminal_safe
 from ptrace_client.reconnect import spelled_out
+
+if TYPE_CHECKING:
+    from ptrace_client.perf_script.catalogue import CatalogueScript
 
 # Where the words of the command to trace are among the values.
 COMMAND: Final = "command"
@@ -37,6 +38,8 @@ class RunCommand(click.Command):
             script, behind = behind or [], None
         named = None
         if script and script[0].startswith("@"):
+            from ptrace_client.analyses import find_analysis
+
             example = find_analysis(script[0])
             script[0] = str(example.path)
             ctx.default_map, _, _ = self.make_parser(ctx).parse_args(example.options)
@@ -62,6 +65,8 @@ def find_named(name: str) -> CatalogueScript | None:
     """
     if "/" in name or name == "help" or any(map(Path.exists, map(Path, (name, f"{name}.py")))):
         return None
+    from ptrace_client.perf_script.catalogue import find_script, no_script
+
     found = find_script(name)
     if found is None and not is_module(name):
         error = no_script(name)

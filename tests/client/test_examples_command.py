@@ -112,7 +112,7 @@ class TestOptions:
         file = tmp_path / "example.py"
         file.write_text("#!/usr/bin/env -S ptrace-client run -e 'a:b/x == 1/,c:d' -i 1000\n")
         monkeypatch.setattr(
-            "ptrace_client.run_command.find_analysis", lambda name: Analysis("example", file)
+            "ptrace_client.analyses.find_analysis", lambda name: Analysis("example", file)
         )
 
     def test_the_first_line_has_them(self) -> None:
