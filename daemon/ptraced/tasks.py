@@ -102,14 +102,22 @@ class Tasks:
                     self._remember(record.tid, record.name)
                     if is_exec:
                         self._on_new_program(record.pid, record.time)
-                case Fork() if record.ptid in self._names:
-                    self._remember(record.tid, self._names[record.ptid])
+                case Fork() if name := self._name_at_fork(record.ptid, records):
+                    self._remember(record.tid, name)
                 case Exit() if record.pid == record.tid:
                     self._on_new_program(record.pid, record.time)
                 case Lost():
                     self._on_gap()
                     if may_log("lost records of tasks"):
                         _log.warning("%s records of tasks were lost", record.count)
+
+    def _name_at_fork(self, parent: int, records: Sequence[TaskRecord]) -> bytes:
+        """The name that a new task has from its parent; empty where it is unknown."""
+        if parent in self._names:
+            return self._names[parent]
+        # One that was there before us: its name now is that of then, unless these say otherwise.
+        renamed = any(isinstance(it, Comm) and it.tid == parent for it in records)
+        return b"" if renamed else self.comm(parent)
 
     def _remember(self, tid: int, name: bytes) -> None:
         self._names[tid] = name
