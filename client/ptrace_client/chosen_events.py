@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptrace_client.errors import ClientError
-from ptrace_client.host import Host
 from ptrace_client.options import Selection
 from ptrace_client.printing import terminal_safe
 
 if TYPE_CHECKING:
     from ptrace_client.traced_command import TracedCommand
+
+if TYPE_CHECKING:
+    from ptrace_client.host import Host
 
 
 def choose_events(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ptrace_client.errors import ClientError
-from ptrace_client.host import Host
 from ptrace_client.stack_options import StackChoice, stack_options, take_stacks
 from ptrace_client.tls import TlsFiles, find_tls
 from ptrace_proto import ptrace_pb2 as pb
+
+if TYPE_CHECKING:
+    from ptrace_client.host import Host
 
 _CLOCK: Final = "is not here: every event carries CLOCK_MONOTONIC, and _realtime the wall clock"
 _SELF: Final = "is not here: it measures perf-prof itself; see `ptrace-client status` and sessions"

@@ -14,12 +14,12 @@ import click
 
 from ptrace_client.endpoint import find_endpoint
 from ptrace_client.errors import ClientError
-from ptrace_client.host import Host
 from ptrace_client.options import Place
 from ptrace_client.printing import terminal_safe
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:
+    from ptrace_client.host import Host
     from ptrace_client.runner import EventStream
 
 # Seconds between attempts: the first, and the longest.
@@ -69,6 +69,8 @@ class Reconnect:
         if self.patience is None or endpoint != named:
             return None
         # Certificates are read anew, as they may have been renewed.
+        from ptrace_client.host import Host
+
         return Reconnector(lambda: Host(endpoint), request, self.patience, host)
 
 

@@ -6,14 +6,12 @@ import contextlib
 import gc
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ptrace_client.chosen_events import choose_events, trace_command
 from ptrace_client.commands.template import print_recording_template, print_template
-from ptrace_client.embedded import open_host
-from ptrace_client.host import Host
 from ptrace_client.input_options import input_options, take_dialect, take_input
 from ptrace_client.options import (
     Selection,
@@ -35,6 +33,9 @@ from ptrace_client.script_errors import EndRun
 from ptrace_client.syscall_names import set_traced_machine
 from ptrace_client.targets import RunScript
 from ptrace_proto import ptrace_pb2 as pb
+
+if TYPE_CHECKING:
+    from ptrace_client.host import Host
 
 _NS_PER_MS = 1_000_000
 
@@ -85,6 +86,9 @@ def run(**values: Any) -> int:
         del values["reconnect"], values["command"]
         own = RunOptions(interval_ms=source.interval_ms, **values)
         return run_on_recording(source.path, module, arguments, dialect, selection.events, own)
+    # What reads recordings has no use for gRPC, which takes its time to be imported.
+    from ptrace_client.embedded import open_host
+
     reconnect = Reconnect(place, values.pop("reconnect"))
     with contextlib.ExitStack() as stack:
         command, selection = trace_command(stack, values.pop("command"), selection)

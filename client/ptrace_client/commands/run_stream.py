@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ptrace_client.errors import ClientError
 from ptrace_client.options import Selection
 from ptrace_client.perf_data.model import Recording
-from ptrace_client.perf_data.stream import FileStream, described_events, open_file_stream
 from ptrace_client.perf_symbols.model import Machine
 from ptrace_client.runner import RunOptions, run_script
 from ptrace_client.targets import RunScript
+
+if TYPE_CHECKING:
+    from ptrace_client.perf_data.stream import FileStream
 
 _NS_PER_MS = 1_000_000
 # __interval__ is as exact as its period is long in these.
@@ -42,6 +45,8 @@ def run_on_stream(
     options: RunOptions,
 ) -> int:
     """Run `script` on the events of a recording, in the order of time; return the status."""
+    from ptrace_client.perf_data.stream import described_events, open_file_stream
+
     schemas = described_events(recording, selectors)
     projections = script.projections(schemas, options.all_fields)
 

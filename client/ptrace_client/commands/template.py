@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from ptrace_client.host import connect
 from ptrace_client.options import event_option, missing_event, place_options, take_place
 from ptrace_client.stack_options import StackChoice, stack_options, take_stacks
 from ptrace_client.template import script_template
@@ -53,6 +52,8 @@ def run(**values: Any) -> int:
         return 0
     if not values["events"]:
         raise missing_event()
+    from ptrace_client.host import connect
+
     with connect(place.host, socket=place.socket, tls=place.tls) as host:
         schemas = host.describe(values["events"], stacks=stacks.request())
         stacks.check(schemas)

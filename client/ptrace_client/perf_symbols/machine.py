@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptrace_client.perf_data.model import CpuMode, Record, Recording, RecordKind, Sample
-from ptrace_client.perf_symbols.code import Code
 from ptrace_client.perf_symbols.dsos import Dsos
 from ptrace_client.perf_symbols.frames import Frame, Frames
 from ptrace_client.perf_symbols.kernel import Kernel, KernelSources
@@ -18,6 +17,9 @@ from ptrace_client.perf_symbols.records import Records
 from ptrace_client.perf_symbols.sources import Sources
 from ptrace_client.perf_symbols.spaces import Spaces
 from ptrace_client.perf_symbols.threads import MISC_EXEC, Comms, Threads
+
+if TYPE_CHECKING:
+    from ptrace_client.perf_symbols.code import Code
 
 # PERF_CONTEXT_* of perf_event_open(2): markers in chains, which tell where what follows lies.
 _FIRST_MARKER = (1 << 64) - 4095
@@ -45,7 +47,7 @@ class RecordedMachine:
         self._spaces = Spaces(dsos)
         self._loader = loader
         self._sources = Sources(loader)
-        self._code = Code(loader)
+        self._code: Code | None = None
         self._frames = Frames(loader, kernel, self._sources if inline else None)
         # By tid, for whoever needs names often: never copied or replaced.
         self.comms: Comms = self._threads.comms
@@ -112,11 +114,17 @@ class RecordedMachine:
         """
         if address >= _KERNEL_START:
             return None
+        if self._code is None:
+            # What reads files is imported only for them.
+            from ptrace_client.perf_symbols.code import Code
+
+            self._code = Code(self._loader)
         return self._code.at(self.locate(tid, CpuMode.USER, address, pid))
 
     def close(self) -> None:
         """End what answers for it (addr2line), and close files."""
-        self._code.close()
+        if self._code is not None:
+            self._code.close()
         self._sources.close()
         self._loader.close()
 
