@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,10 +17,11 @@ TIMEOUT: Final = 100.0
 CLIENT: Final = str(Path(sys.executable).with_name("ptrace-client"))
 
 
-# perf's event_analyzing_sample adds to a file in /dev/shm: each run has its own.
+# perf's event_analyzing_sample adds to a file in /dev/shm: each run has its own. Nor does perf's
+# abort where a script fails leave a core dump.
 _ALONE: Final = (
     *("unshare", "--mount", "sh", "-c"),
-    'mount -t tmpfs tmpfs /dev/shm && exec "$@"',
+    'mount -t tmpfs tmpfs /dev/shm && ulimit -c 0 && exec "$@"',
     "sh",
 )
 
@@ -65,6 +66,14 @@ def run_ours(
     return _run(command, recording, cwd, clean_environment())
 
 
+def run_both(recording: Path, script: Path, *args: str, cwd: Path | None = None) -> tuple[Run, Run]:
+    """Run a script over a recording under perf and, meanwhile, under ptrace-client."""
+    with ThreadPoolExecutor() as pool:
+        perfs = pool.submit(run_perf, recording, script, *args, cwd=cwd)
+        ours = pool.submit(run_ours, recording, script, *args, cwd=cwd)
+        return perfs.result(), ours.result()
+
+
 def _behind(args: Sequence[str]) -> Sequence[str]:
     """What stands behind a script: its arguments, of which perf takes none after `--`."""
     return ("--", *args) if args else ()
@@ -80,18 +89,12 @@ def _run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=TIMEOUT,
-        preexec_fn=_without_core_dump,
     )
     return Run(
         done.stdout.decode(errors="surrogateescape"),
         done.stderr.decode(errors="surrogateescape"),
         done.returncode,
     )
-
-
-def _without_core_dump() -> None:
-    """Perf aborts where a script fails."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def first_difference(perfs: str, ours: str) -> str:

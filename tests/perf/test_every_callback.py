@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from recordings import HERE, RECORDINGS, Recorder
-from sidebyside import first_difference, run_ours, run_perf
+from sidebyside import first_difference, run_both
 
 pytestmark = pytest.mark.needs_kernel("tracefs", "perf events", "uprobes")
 
@@ -14,8 +14,7 @@ RECORDER = HERE / "recorder.py"
 
 
 def _differ(recording: Path, *args: str) -> str:
-    perfs = run_perf(recording, RECORDER, *args)
-    ours = run_ours(recording, RECORDER, *args)
+    perfs, ours = run_both(recording, RECORDER, *args)
     assert perfs.status == 0, perfs.stderr
     assert len(perfs.stdout.splitlines()) > 5
     assert ours.status == 0, ours.stderr

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from recordings import SHIPPED, Recorder
-from sidebyside import Run, first_difference, run_ours, run_perf
+from sidebyside import first_difference, run_both, run_ours
 
 pytestmark = pytest.mark.needs_kernel("tracefs", "perf events")
 
@@ -90,8 +90,7 @@ def test_a_script_gives_what_it_gives_under_perf(
     script, name, *args = case
     data = recording(name)
 
-    perfs = run_perf(data, _named(script), *args, cwd=tmp_path)
-    ours = run_ours(data, _named(script), *args, cwd=tmp_path)
+    perfs, ours = run_both(data, _named(script), *args, cwd=tmp_path)
 
     difference = first_difference(perfs.stdout, ours.stdout)
     assert not difference, f"{difference}\n{ours.stderr}"
@@ -102,9 +101,9 @@ def test_a_script_gives_what_it_gives_under_perf(
 def test_a_script_goes_on_where_perf_aborts(recording: Recorder, case: tuple[str, ...]) -> None:
     script, *patterns = case
 
-    assert run_perf(recording("systems"), _named(script)).shell_status == 134
-    ours = run_ours(recording("systems"), _named(script))
+    perfs, ours = run_both(recording("systems"), _named(script))
 
+    assert perfs.shell_status == 134
     assert ours.status == 0, ours.stderr
     rest = ours.stdout
     for pattern in patterns:
@@ -123,10 +122,6 @@ def test_flamegraphs_count_all_samples(recording: Recorder) -> None:
 
 
 def test_a_thread_of_a_script_does_not_hold_up_its_end(recording: Recorder) -> None:
-    runs: list[Run] = [
-        run(recording("syscalls"), _named("sctop"), "1000") for run in (run_perf, run_ours)
-    ]
-
-    for run in runs:
+    for run in run_both(recording("syscalls"), _named("sctop"), "1000"):
         assert run.status == 0, run.stderr
         assert "\nsyscall events:\n" in run.stdout
