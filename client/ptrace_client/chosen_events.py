@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +39,7 @@ def choose_events(
     if script == "help":
         raise ClientError("help prints a template for events: say with -e for which")
     path = Path(script)
-    if not path.is_file():
+    if not os.path.isfile(path):
         if not is_module(script):
             raise no_script(script)
         raise ClientError(f"no events for {terminal_safe(script)}: say with -e what to trace")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -63,7 +62,7 @@ def find_named(name: str) -> CatalogueScript | None:
     Files and modules of the current folder come first, then the catalogue, then installed
     modules. Raise ClientError for a name that nothing has, but something like it.
     """
-    if "/" in name or name == "help" or any(map(Path.exists, map(Path, (name, f"{name}.py")))):
+    if "/" in name or name == "help" or any(map(os.path.exists, (name, f"{name}.py"))):
         return None
     from ptrace_client.perf_script.catalogue import find_script, no_script
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from ptrace_client.perf_script import catalogue
 from ptrace_client.perf_script.catalogue import find_script, no_script
 from ptrace_client.perf_script.record_file import RecordCommand, read_record_file
 from ptrace_client.perf_script.script_events import events_for, handler_names
+from unprivileged import as_user
 
 REPORT = """#!/bin/bash
 #description: counts of things
@@ -103,6 +106,30 @@ class TestNames:
         perl.mkdir(parents=True)
         (perl / "rwtop.pl").touch()
         assert str(no_script("rwtop")).endswith("is a Perl script; only scripts in Python run here")
+
+    def test_folders_of_others_are_passed_over(self, folder: Path, tmp_path: Path) -> None:
+        """Under sudo and the like, HOME is often somebody else's."""
+        add(folder, "things", report=REPORT)
+        closed = tmp_path / "closed"
+        closed.mkdir()
+        folder.chmod(0o755)
+        tmp_path.chmod(0o755)
+        for parent in tmp_path.parents[:3]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+        closed.chmod(0)
+        program = "from ptrace_client.perf_script import catalogue\nprint(catalogue.folders())"
+        done = subprocess.run(
+            as_user([sys.executable, "-c", program]),
+            env={
+                "HOME": str(closed),
+                "PTRACED_SCRIPTS": f"{closed}/x:{folder}",
+                "PERF_EXEC_PATH": str(closed),
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert str(folder) in done.stdout
 
     def test_unreadable_texts_say_nothing(self, folder: Path) -> None:
         add(folder, "things", report=REPORT)

@@ -54,8 +54,9 @@ def folders() -> list[Path]:
     named = os.environ.get("PTRACED_SCRIPTS", "").split(os.pathsep)
     config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     own = [*filter(None, named), f"{config}/ptraced/scripts", "/etc/ptraced/scripts"]
-    places = [*(Path(place).expanduser() for place in own), *_perfs_folders("python")]
-    return list(dict.fromkeys(filter(Path.is_dir, places)))
+    places = [*(Path(os.path.expanduser(place)) for place in own), *_perfs_folders("python")]
+    # Not Path's own: those raise where the user may not look.
+    return list(dict.fromkeys(filter(os.path.isdir, places)))
 
 
 def catalogue() -> list[CatalogueScript]:
@@ -75,7 +76,7 @@ def find_script(name: str) -> CatalogueScript | None:
         return None
     stem = name.removesuffix(".py")
     paths = (folder / f"{stem}.py" for folder in folders())
-    return next((_script(path) for path in paths if path.is_file()), None)
+    return next((_script(path) for path in paths if os.path.isfile(path)), None)
 
 
 def script_at(path: str) -> CatalogueScript:
@@ -131,7 +132,7 @@ def _told(file: Path) -> list[tuple[str, str]]:
 
 def _beside(path: Path, kind: str) -> Path | None:
     file = path.parent / "bin" / f"{path.stem}-{kind}"
-    return file if file.is_file() else None
+    return file if os.path.isfile(file) else None
 
 
 def _perfs_folders(language: str) -> list[Path]:
@@ -143,4 +144,4 @@ def _perfs_folders(language: str) -> list[Path]:
 def _perl_script(name: str) -> Path | None:
     names = (f"{name.removesuffix('.pl')}.pl",)
     paths = [folder / file for folder in _perfs_folders("perl") for file in names]
-    return next(filter(Path.is_file, paths), None)
+    return next(filter(os.path.isfile, paths), None)
