@@ -118,7 +118,7 @@ def _registers(values: tuple[int, tuple[int, ...]] | None) -> bytes:
 
 
 def _read(sample: Sample) -> bytes:
-    kinds = ReadFormat(sample.event.attr.read_format)
+    kinds = sample.event.attr.read_format
     times = []
     if kinds & ReadFormat.TOTAL_TIME_ENABLED:
         times.append(sample.time_enabled)

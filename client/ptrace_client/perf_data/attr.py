@@ -54,8 +54,8 @@ class SampleType(enum.IntFlag):
     WEIGHT_STRUCT = 1 << 24
 
 
-class ReadFormat(enum.IntFlag):
-    """attr.read_format: what PERF_SAMPLE_READ consists of."""
+class ReadFormat(enum.IntEnum):
+    """Bits of attr.read_format: what PERF_SAMPLE_READ consists of."""
 
     TOTAL_TIME_ENABLED = 1 << 0
     TOTAL_TIME_RUNNING = 1 << 1

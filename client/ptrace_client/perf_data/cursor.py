@@ -10,6 +10,10 @@ from ptrace_client.perf_data.model import Buffer
 
 # struct's prefixes as int.from_bytes() names them.
 BYTE_ORDERS: Final[dict[str, Literal["little", "big"]]] = {"<": "little", ">": "big"}
+_NUMBERS: Final = {
+    order: (struct.Struct(f"{order}I").unpack_from, struct.Struct(f"{order}Q").unpack_from)
+    for order in BYTE_ORDERS
+}
 # Bytes of a string; perf's command lines have the longest.
 _LONGEST_TEXT: Final = 1 << 20
 
@@ -33,8 +37,7 @@ class Cursor:
         # Where `data` starts in the recording.
         self.base = 0
         self._order = order
-        self._u32 = struct.Struct(f"{order}I")
-        self._u64 = struct.Struct(f"{order}Q")
+        self._u32, self._u64 = _NUMBERS[order]
 
     @property
     def left(self) -> int:
@@ -64,12 +67,12 @@ class Cursor:
 
     def u32(self) -> int:
         """Return the next 4 bytes as a number."""
-        number: int = self._u32.unpack_from(self.data, self.skip(4))[0]
+        number: int = self._u32(self.data, self.skip(4))[0]
         return number
 
     def u64(self) -> int:
         """Return the next 8 bytes as a number."""
-        number: int = self._u64.unpack_from(self.data, self.skip(8))[0]
+        number: int = self._u64(self.data, self.skip(8))[0]
         return number
 
     def u64s(self, count: int) -> tuple[int, ...]:

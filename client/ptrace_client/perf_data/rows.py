@@ -283,7 +283,7 @@ def _data_slice(data: Buffer, base: int, locator: int, stop: int) -> bytes:
 
 def _reading(sample: Sample, read_format: int) -> bytes:
     """Return PERF_SAMPLE_READ as read(2) gives it, little-endian."""
-    kinds = ReadFormat(read_format)
+    kinds = read_format
     group = bool(kinds & ReadFormat.GROUP)
     words = [len(sample.values)] if group else [value.value for value in sample.values]
     if kinds & ReadFormat.TOTAL_TIME_ENABLED:

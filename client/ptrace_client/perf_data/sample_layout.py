@@ -6,6 +6,7 @@ known beforehand; behind them each depends on what precedes it.
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -49,9 +50,8 @@ class Layout:
         self._where = where
         self.event: RecordedEvent | None = None
         self.fixed, self._least = _fixed(self._type, order)
-        names = [name for name, _, _ in self.fixed]
-        self._set_fixed = _unpacker(self.fixed, names)
-        self._names = names
+        self._unpack = _unpacker(self.fixed)
+        self._make = _maker([name for name, _, _ in self.fixed], attr.sample_period)
         self._before_raw: list[Callable[[Cursor, Sample], None]] = []
         self._from_raw: list[Callable[[Cursor, Sample], None]] = []
         self._plan()
@@ -59,6 +59,7 @@ class Layout:
         # Where the u32 with the raw content's size lies, from the record's start; -1 where
         # there is none or where it differs from sample to sample.
         self.raw_place = self._least if self._has_raw and not self._before_raw else -1
+        self._only_raw = self.raw_place >= 0 and len(self._from_raw) == 1
         self._u32 = struct.Struct(f"{order}I").unpack_from
 
     def _plan(self) -> None:
@@ -112,10 +113,11 @@ class Layout:
         """Take the record apart. Raise ClientError where it is damaged."""
         if end - start < self._least:
             raise self._damage(start, f"a sample of {end - start} bytes, fewer than it must have")
-        sample = Sample(self._own_event(), misc, period=self._attr.sample_period)
-        for name, value in zip(self._names, self._set_fixed(data, start), strict=True):
-            setattr(sample, name, value)
-        if self._before_raw or self._from_raw:
+        sample = self._make(self.event, misc, *self._unpack(data, start))
+        if self._only_raw:
+            offset, size = self.raw(data, start, end)
+            sample.raw = data[offset : offset + size]
+        elif self._before_raw or self._from_raw:
             cursor = self._cursor(data, start + self._least, end)
             for read in self._before_raw:
                 read(cursor, sample)
@@ -135,7 +137,7 @@ class Layout:
         return self.event
 
     def _read(self, cursor: Cursor, sample: Sample) -> None:
-        kinds = ReadFormat(self._attr.read_format)
+        kinds = self._attr.read_format
         group = bool(kinds & ReadFormat.GROUP)
         first = cursor.u64()
         if kinds & ReadFormat.TOTAL_TIME_ENABLED:
@@ -253,7 +255,7 @@ def _fixed(kinds: SampleType, order: str) -> tuple[tuple[tuple[str, int, str], .
 
 
 def _unpacker(
-    fixed: tuple[tuple[str, int, str], ...], names: list[str]
+    fixed: tuple[tuple[str, int, str], ...],
 ) -> Callable[[Buffer, int], tuple[int, ...]]:
     """Return what unpacks the fixed members of a record, given the buffer and its start."""
     pattern, place = fixed[0][2][0] if fixed else "<", 0
@@ -262,6 +264,22 @@ def _unpacker(
         pattern += code[1]
         place = at + struct.calcsize(code)
     return struct.Struct(pattern).unpack_from
+
+
+def _maker(names: list[str], period: int) -> Callable[..., Sample]:
+    """Return what makes a Sample of its event, misc and the fixed members in their order.
+
+    It is generated, for it runs once for each sample and says one thing only: which of its
+    arguments is which.
+    """
+    members = ("ip", "pid", "tid", "time", "addr", "id", "stream_id", "cpu", "period")
+    defaults = {each.name: each.default for each in dataclasses.fields(Sample)} | {"period": period}
+    values = ", ".join(name if name in names else str(defaults[name]) for name in members)
+    source = (
+        f"lambda event, misc{''.join(f', {name}' for name in names)}: Sample(event, misc, {values})"
+    )
+    made: Callable[..., Sample] = eval(source, {"Sample": Sample})
+    return made
 
 
 def _branch_flags(flags: int) -> int:
