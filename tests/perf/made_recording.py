@@ -20,6 +20,8 @@ _SAMPLE_ID_ALL = 1 << 18
 _TRACEPOINT, _SAMPLE = 2, 9
 _HEADER_SIZE, _ATTR_SIZE = 104, 128
 _TRACING_DATA = 1
+# The events of the other tracers, whose formats have a place of their own.
+_FTRACE = "ftrace"
 
 
 def write(path: Path, formats: list[tuple[EventFormat, str]], records: list[list[bytes]]) -> None:
@@ -77,10 +79,12 @@ def _tracing_data(formats: list[tuple[EventFormat, str]]) -> bytes:
         made += (
             name.encode() + b"\0" + sized(Path(f"/sys/kernel/tracing/events/{name}").read_text())
         )
-    made += pack("<I", 0)
+    own = [text for format, text in formats if format.system == _FTRACE]
+    made += pack("<I", len(own)) + b"".join(map(sized, own))
     systems = [
         (system, [text for _, text in group])
         for system, group in groupby(formats, key=lambda each: each[0].system)
+        if system != _FTRACE
     ]
     made += pack("<I", len(systems))
     for system, texts in systems:

@@ -54,12 +54,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def _formats() -> Iterator[tuple[EventFormat, str]]:
-    # ftrace's own events are no tracepoints.
     for path in sorted((Tracefs.find().root / "events").glob("*/*/format")):
-        system = path.parts[-3]
-        if system != "ftrace":
-            text = path.read_text()
-            yield parse_format(system, text), text
+        text = path.read_text()
+        yield parse_format(path.parts[-3], text), text
 
 
 def _first_defined(each: tuple[EventFormat, str]) -> bool:
