@@ -72,7 +72,7 @@ def parse(
     """
     try:
         parsed = _FormatParser(print_fmt, names, constant).format()
-    except (UnparsableError, RecursionError, DecodeError):
+    except (UnparsableError, RecursionError, DecodeError, UnicodeError):
         return None
     return parsed if max(map(_depth, parsed.arguments), default=0) <= _DEEPEST else None
 

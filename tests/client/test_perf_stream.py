@@ -369,6 +369,18 @@ def test_samples_that_are_too_short_for_their_event(tmp_path: Path, size: int) -
         events(written(tmp_path, made.file()))
 
 
+def test_texts_of_recordings_need_not_be_text(tmp_path: Path) -> None:
+    made = two_events()
+    formats = made.tracing({"sched": [FORMAT.format(name="sched_wakeup", id=300)]})
+    formats = formats.replace(b"value=%llu", b"value\xff%llu").replace(
+        b"u64 value", b"u\xfe4 value"
+    )
+    made.features[TRACING_DATA] = formats
+    made.sample(11, 5, tail=wakeup_raw(made, 9))
+    [event] = events(written(tmp_path, made.file()))
+    assert event["value"] == 9
+
+
 def test_fields_that_lie_outside_any_record_are_refused(tmp_path: Path) -> None:
     made = two_events()
     huge = FORMAT.replace("offset:8;\tsize:8", "offset:8;\tsize:4000000000")

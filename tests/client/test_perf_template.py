@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
+import pytest
 from test_perf_defines import event
 
 from ptrace_client.perf_script.template import schema_formats, starter_script
@@ -45,19 +47,20 @@ def test_names_that_python_does_not_take_get_an_underscore() -> None:
     assert '"from=%u, context=%u, print=%u' in handler
 
 
-def test_a_system_that_is_no_name_is_bound_under_its_own() -> None:
-    format = event('""', "u64 a")
-    odd = EventFormat("my-system", "made", 1, format.common, format.fields, "")
-    script = starter_script([odd])
-    ast.parse(script)
-    assert "def my_system__made(" in script
-    assert "globals()['my-system__made'] = my_system__made\n" in script
+@pytest.mark.parametrize("system", ["my-system", 'a"); exit(1); ("', "9lives", "\udc80", "²"])
+def test_a_system_that_is_no_name_is_bound_under_its_own(system: str) -> None:
+    format = event('"%s", __print_flags(REC->a, "", { 1, "A" })', "u64 a")
+    script = starter_script([replace(format, system=system)])
+    # Nothing but the handler is named by it.
+    scope: dict[str, object] = {"globals": lambda: scope}
+    handler = script[script.index("def _") : script.index("def trace_unhandled")]
+    exec(handler.encode().decode(), scope)
+    assert callable(scope[f"{system}__made"])
 
 
 def test_events_stand_in_the_order_of_their_ids() -> None:
     one, other = event('""', name="one"), event('""', name="other")
-    other = EventFormat("s", "other", 3, other.common, other.fields, "")
-    script = starter_script([one, other])
+    script = starter_script([one, replace(other, id=3)])
     assert script.index("def s__other") < script.index("def s__one")
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from ptrace_client.perf_data.model import Record, RecordKind, Sample
 from ptrace_client.perf_data.record_bodies import MISC_13
+from ptrace_client.perf_data.schemas import sendable
 from ptrace_client.perf_symbols.model import Machine
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -65,11 +66,11 @@ class RecordedStacks:
         frames = [
             pb.Frame(
                 address=entry["ip"],
-                symbol=entry.get("sym", {}).get("name", ""),
+                symbol=sendable(entry.get("sym", {}).get("name", "")),
                 offset=entry.get("sym_off", 0),
                 # The kernel is in the upper half on all 64-bit machines.
                 kernel=entry["ip"] >> 63 == 1,
-                dso=entry.get("dso", ""),
+                dso=sendable(entry.get("dso", "")),
             )
             for entry in self._machine.callchain(sample)
         ]

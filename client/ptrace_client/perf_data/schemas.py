@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ptrace_client.perf_data.attr import SampleType
@@ -59,8 +59,23 @@ def event_schema(
     """
     stack = bool(event.attr.sample_type & SampleType.CALLCHAIN)
     if event.format is not None:
-        return _tracepoint_schema(event, event.format, stack, wanted)
+        return _tracepoint_schema(event, _of_characters(event.format), stack, wanted)
     return _sample_schema(recording, event, stack, wanted)
+
+
+def sendable(text: str) -> str:
+    """Return a text of a recording as messages may hold it: bytes that are no UTF-8 are escaped."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def _of_characters(format: EventFormat) -> EventFormat:
+    return replace(
+        format,
+        system=sendable(format.system),
+        name=sendable(format.name),
+        fields=tuple(replace(field, ctype=sendable(field.ctype)) for field in format.fields),
+        print_fmt=sendable(format.print_fmt),
+    )
 
 
 def _tracepoint_schema(
@@ -92,7 +107,7 @@ def _tracepoint_schema(
 def _sample_schema(
     recording: Recording, event: RecordedEvent, stack: bool, wanted: Collection[str] | None
 ) -> pb.EventSchema:
-    format = sample_format(event.name)
+    format = sample_format(sendable(event.name))
     columns = {column.name: column for column in _TASK}
     for member in MEMBERS:
         if member.column is None:
@@ -111,7 +126,7 @@ def _sample_schema(
         stack=stack,
         source=pb.EVENT_SOURCE_SAMPLE,
         sample=pb.SampleInfo(
-            counter=_MODIFIERS.sub("", event.name),
+            counter=_MODIFIERS.sub("", format.name),
             read_format=event.attr.read_format if _has(event, SampleType.READ) else 0,
             regs_user=sampled_names(machine, event.attr.sample_regs_user),
             regs_intr=sampled_names(machine, event.attr.sample_regs_intr),

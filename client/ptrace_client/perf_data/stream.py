@@ -18,7 +18,7 @@ from ptrace_client.perf_data.losses import recorded_loss
 from ptrace_client.perf_data.model import Record, RecordedEvent, Recording, RecordKind
 from ptrace_client.perf_data.recorded_stacks import RecordedStacks
 from ptrace_client.perf_data.rows import RowMaker, row_maker
-from ptrace_client.perf_data.schemas import event_schema
+from ptrace_client.perf_data.schemas import event_schema, sendable
 from ptrace_client.perf_data.selection import sampled_events
 from ptrace_client.perf_symbols.machine import open_machine
 from ptrace_client.perf_symbols.model import Machine
@@ -114,7 +114,7 @@ class FileStream:
         start = self._time_of(self._ahead)
         self.clock_offset = start - time.monotonic_ns()
         self.started = pb.Started(
-            session_id=recording.path,
+            session_id=sendable(recording.path),
             schemas=schemas,
             realtime_offset=_realtime_offset(recording),
             start_time=start,
@@ -221,7 +221,7 @@ class FileStream:
     def _warnings(self) -> list[pb.Warning]:
         notes = self._recording.notes[self._notes :]
         self._notes += len(notes)
-        return [pb.Warning(text=note) for note in notes]
+        return [pb.Warning(text=sendable(note)) for note in notes]
 
     def _end(self) -> pb.TraceResponse:
         message = self._message([])

@@ -140,7 +140,7 @@ class _Printed:
 def _handler(format: EventFormat, flags: set[str], symbols: set[str]) -> str:
     printed = list(_printed(format.fields, flags, symbols))
     event = handler_name(format)
-    name = event if event.isidentifier() else "".join(c if c.isalnum() else "_" for c in event)
+    name = event if event.isidentifier() else _identifier(event)
     # perf looks handlers up by the event's own name.
     bound = "" if name == event else f"globals()[{event!r}] = {name}\n\n"
     return (
@@ -148,6 +148,10 @@ def _handler(format: EventFormat, flags: set[str], symbols: set[str]) -> str:
         f'\t\tprint("{_format(printed)}" % \\\n\t\t({_values(event, printed)}))\n\n'
         f"{_PRINT_REST}{bound}"
     )
+
+
+def _identifier(event: str) -> str:
+    return "".join(it if f"_{it}".isidentifier() else "_" for it in f"_{event}")
 
 
 def _printed(
@@ -194,7 +198,8 @@ def _values(event: str, printed: Sequence[_Printed]) -> str:
             if (count - 1) % _A_LINE:
                 line += "\n\t\t"
                 count = _A_LINE - 1
-            parts.append(f'{line}{each.text_by}("{event}", "{each.name}", {each.argument})')
+            quoted = f'"{event}"' if event.isidentifier() else repr(event)
+            parts.append(f'{line}{each.text_by}({quoted}, "{each.name}", {each.argument})')
         else:
             parts.append(f"{line}{each.argument}")
     return ", ".join(parts)
