@@ -36,6 +36,7 @@ _FIXED: Final = (
     (SampleType.CPU, (("cpu", "Q"),)),
     (SampleType.PERIOD, (("period", "Q"),)),
 )
+_SHORT: Final = (1 << 9) - 1 & ~SampleType.READ | SampleType.RAW | SampleType.IDENTIFIER
 _BRANCH_HW_INDEX: Final = 1 << 17
 _WEIGHTS: Final = SampleType.WEIGHT | SampleType.WEIGHT_STRUCT
 
@@ -59,7 +60,11 @@ class Layout:
         # Where the u32 with the raw content's size lies, from the record's start; -1 where
         # there is none or where it differs from sample to sample.
         self.raw_place = self._least if self._has_raw and not self._before_raw else -1
-        self._only_raw = self.raw_place >= 0 and len(self._from_raw) == 1
+        # Whether nothing but a callchain, and nothing but raw data, may follow what is fixed.
+        self._short = not self._type & ~_SHORT
+        self._has_read = bool(self._type & SampleType.READ)
+        self._has_chain = bool(self._type & SampleType.CALLCHAIN)
+        self._u64 = struct.Struct(f"{order}Q").unpack_from
         self._u32 = struct.Struct(f"{order}I").unpack_from
 
     def _plan(self) -> None:
@@ -90,16 +95,30 @@ class Layout:
         """Return (offset in `data`, size) of PERF_SAMPLE_RAW's content; (0, 0) without it."""
         if not self._has_raw:
             return 0, 0
-        place = self.raw_place
-        if place < 0:
+        if self.raw_place >= 0:
+            return self._raw_at(data, start, start + self.raw_place, end)
+        if self._has_read:
             return self._searched_raw(data, start, end)
-        if start + place + 4 > end:
+        return self._raw_at(data, start, self._chain_end(data, start, end), end)
+
+    def _raw_at(self, data: Buffer, start: int, place: int, end: int) -> tuple[int, int]:
+        offset = place + 4
+        if offset > end:
             raise self._damage(start, "the sample ends in front of its raw data")
-        size: int = self._u32(data, start + place)[0]
-        offset = start + place + 4
+        size: int = self._u32(data, place)[0]
         if offset + size > end:
             raise self._damage(start, f"{size} bytes of raw data in a smaller sample")
         return offset, size
+
+    def _chain_end(self, data: Buffer, start: int, end: int) -> int:
+        """Return where the callchain ends that follows what is fixed."""
+        place = start + self._least + 8
+        if place > end:
+            raise self._damage(start, "the sample ends in front of its callchain")
+        count: int = self._u64(data, place - 8)[0]
+        if count > (end - place) // 8:
+            raise self._damage(start, f"{count} entries of a callchain in a smaller sample")
+        return place + count * 8
 
     def _searched_raw(self, data: Buffer, start: int, end: int) -> tuple[int, int]:
         cursor = self._cursor(data, start + self._least, end)
@@ -114,9 +133,17 @@ class Layout:
         if end - start < self._least:
             raise self._damage(start, f"a sample of {end - start} bytes, fewer than it must have")
         sample = self._make(self.event, misc, *self._unpack(data, start))
-        if self._only_raw:
-            offset, size = self.raw(data, start, end)
-            sample.raw = data[offset : offset + size]
+        if self._short:
+            place = start + self._least
+            if self._has_chain:
+                place = self._chain_end(data, start, end)
+                count = (place - start - self._least) // 8 - 1
+                sample.callchain = struct.unpack_from(
+                    f"{self._order}{count}Q", data, place - count * 8
+                )
+            if self._has_raw:
+                offset, size = self._raw_at(data, start, place, end)
+                sample.raw = data[offset : offset + size]
         elif self._before_raw or self._from_raw:
             cursor = self._cursor(data, start + self._least, end)
             for read in self._before_raw:
