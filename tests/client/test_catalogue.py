@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -107,29 +108,29 @@ class TestNames:
         (perl / "rwtop.pl").touch()
         assert str(no_script("rwtop")).endswith("is a Perl script; only scripts in Python run here")
 
-    def test_folders_of_others_are_passed_over(self, folder: Path, tmp_path: Path) -> None:
+    def test_folders_of_others_are_passed_over(self) -> None:
         """Under sudo and the like, HOME is often somebody else's."""
-        add(folder, "things", report=REPORT)
-        closed = tmp_path / "closed"
-        closed.mkdir()
-        folder.chmod(0o755)
-        tmp_path.chmod(0o755)
-        for parent in tmp_path.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-        closed.chmod(0)
-        program = "from ptrace_client.perf_script import catalogue\nprint(catalogue.folders())"
-        done = subprocess.run(
-            as_user([sys.executable, "-c", program]),
-            env={
-                "HOME": str(closed),
-                "PTRACED_SCRIPTS": f"{closed}/x:{folder}",
-                "PERF_EXEC_PATH": str(closed),
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert str(folder) in done.stdout
+        # GIVEN a folder, in one that everybody may enter, that nobody but root may
+        with tempfile.TemporaryDirectory() as place:
+            Path(place).chmod(0o755)
+            open_one, closed = Path(place, "open"), Path(place, "closed")
+            open_one.mkdir()
+            closed.mkdir(0)
+            program = "from ptrace_client.perf_script import catalogue\nprint(*catalogue.folders())"
+            # WHEN another user looks for scripts
+            done = subprocess.run(
+                as_user([sys.executable, "-c", program]),
+                env={
+                    "HOME": str(closed),
+                    "PTRACED_SCRIPTS": f"{closed}/x:{open_one}",
+                    "PERF_EXEC_PATH": str(closed),
+                },
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            # THEN only what is open to them is looked at
+            assert done.stdout.split()[0] == str(open_one)
 
     def test_unreadable_texts_say_nothing(self, folder: Path) -> None:
         add(folder, "things", report=REPORT)
