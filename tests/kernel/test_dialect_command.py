@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,35 @@ def test_a_template_runs_unchanged(
     assert sum(f": {GETPPID}: " in line for line in lines) == 50
     assert all(f": {GETPPID}: " in line or ": sched:sched_switch: " in line for line in lines)
     assert bye == f"{len(lines)} events, 0 times some were lost"
+
+
+def test_a_template_of_perfs_dialect_runs_live_and_is_that_of_a_recording(
+    daemon: Daemon, tmp_path: Path, calls: Callable[..., Calls]
+) -> None:
+    # GIVEN the template of two events, from the daemon and from a recording of them
+    events = f"{GETPPID},sched:sched_switch"
+    recording = tmp_path / "perf.data"
+    record = ["perf", "record", "-q", "-o", str(recording), "-e", events, "--", "true"]
+    subprocess.run(record, check=True, capture_output=True)
+    dialect = ("template", "--dialect", "perf-script")
+    template = ptrace_client(*dialect, "--socket", daemon.socket, "-e", events)
+    assert (template.status, template.err) == (0, "")
+    assert ptrace_client(*dialect, "-i", recording) == template
+    script = tmp_path / "from_template.py"
+    script.write_text(template.out)
+    # WHEN it runs on events
+    program = calls(50)
+    options = ("-e", events, "-p", str(program.pid))
+    with run_script(daemon, script, *options) as running, daemon.connect() as host:
+        wait_for_session(host, script.name, running)
+        program.make()
+        program.end()
+        ended = running.end()
+    # THEN it prints each of them
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.count("syscalls__sys_enter_getppid") == 50
+    assert "in trace_begin\n" in ended.out
+    assert ended.out.endswith("in trace_end\n")
 
 
 SHEBANG = """\
