@@ -26,6 +26,10 @@ MakeDict: TypeAlias = Callable[[Sample, Callchain], dict[str, Any]]
 # Page faults, minor and major ones, of enum perf_sw_ids: their address is one of code or data.
 _PAGE_FAULTS: Final = (2, 5, 6)
 _BRANCH_INSTRUCTIONS: Final = 4
+# What perf tells of counters where none were read.
+_NO_COUNTS: Final = (0, 0, 0)
+# The bits of a record's misc that are its CpuMode.
+_CPU_MODE: Final = 7
 
 
 class SampleDicts:
@@ -37,26 +41,33 @@ class SampleDicts:
 
     def of_event(self, event: RecordedEvent) -> MakeDict:
         """Return what makes the dictionaries of an event's samples."""
+        return _EventDicts(self._recording, self._machine, event).make
+
+
+class _EventDicts:
+    """Makes the dictionaries of one event; what does not change is looked up once."""
+
+    def __init__(self, recording: Recording, machine: Machine, event: RecordedEvent) -> None:
         attr = event.attr
-        locates_address = bool(attr.sample_type & SampleType.ADDR) and _address_has_symbol(attr)
+        self._recording = recording
+        self._machine = machine
+        self._name = event.name
+        self._attr = attr
+        with_times = attr.read_format & ~(ReadFormat.ID | ReadFormat.LOST)
+        self._reads = bool(attr.sample_type & SampleType.READ or with_times)
+        self._no_counts = _NO_COUNTS if attr.read_format & ReadFormat.LOST else _NO_COUNTS[:2]
+        self._has_registers = bool(attr.sample_regs_intr or attr.sample_regs_user)
+        self._locates_address = bool(attr.sample_type & SampleType.ADDR) and _address_has_symbol(
+            attr
+        )
 
-        def make(sample: Sample, callchain: Callchain) -> dict[str, Any]:
-            found = self._make(event, sample, callchain)
-            if locates_address:
-                locate = self._machine.locate_data
-                place = locate(sample.tid, sample.cpumode, sample.addr, sample.pid)
-                found["sample"]["addr_correlates_sym"] = True
-                _put_place(found["sample"], "addr_", place)
-            return found
-
-        return make
-
-    def _make(self, event: RecordedEvent, sample: Sample, callchain: Callchain) -> dict[str, Any]:
-        attr, machine = event.attr, self._machine
+    def make(self, sample: Sample, callchain: Callchain) -> dict[str, Any]:
+        """Return the dictionary of a sample."""
+        machine, tid, mode = self._machine, sample.tid, sample.misc & _CPU_MODE
         data_src = NO_DATA_SRC if sample.data_src is None else sample.data_src
         inner: dict[str, Any] = {
             "pid": sample.pid,
-            "tid": sample.tid,
+            "tid": tid,
             "cpu": sample.cpu,
             "ip": sample.ip,
             "time": sample.time,
@@ -64,33 +75,42 @@ class SampleDicts:
             "phys_addr": sample.phys_addr,
             "addr": sample.addr,
         }
-        _put_read(inner, attr.read_format, sample)
-        inner |= {
-            "weight": sample.weight,
-            "transaction": sample.transaction,
-            "datasrc": data_src,
-            "datasrc_decode": decode(data_src),
-            "cpumode": sample.cpumode,
-        }
+        if self._reads:
+            _put_read(inner, self._attr.read_format, sample)
+        else:
+            inner["values"] = [self._no_counts]
+        inner["weight"] = sample.weight
+        inner["transaction"] = sample.transaction
+        inner["datasrc"] = data_src
+        inner["datasrc_decode"] = decode(data_src)
+        inner["cpumode"] = mode
+        if self._locates_address:
+            inner["addr_correlates_sym"] = True
+            place = machine.locate_data(tid, mode, sample.addr, sample.pid)
+            _put_place(inner, "addr_", place)
         found: dict[str, Any] = {
-            "ev_name": event.name,
-            "attr": attr.raw,
+            "ev_name": self._name,
+            "attr": self._attr.raw,
             "sample": inner,
             "raw_buf": sample.raw,
-            "comm": machine.comms[sample.tid],
+            "comm": machine.comms[tid],
         }
-        place = machine.locate(sample.tid, sample.cpumode, sample.ip, sample.pid)
-        _put_place(found, "", place)
-        arch = self._recording.features.arch or platform.machine()
-        intr = attr.sample_regs_intr
-        found |= {
-            "callchain": callchain,
-            "brstack": branch_stack(machine, sample),
-            "brstacksym": branch_symbols(machine, sample),
-            "iregs": registers_text(arch, intr, sample.intr_regs, intr),
-            "uregs": registers_text(arch, attr.sample_regs_user, sample.user_regs, intr),
-        }
+        _put_place(found, "", machine.locate(tid, mode, sample.ip, sample.pid))
+        found["callchain"] = callchain
+        found["brstack"] = branch_stack(machine, sample) if sample.branches else []
+        found["brstacksym"] = branch_symbols(machine, sample) if sample.branches else []
+        found["iregs"], found["uregs"] = (
+            self._registers(sample) if self._has_registers else ("", "")
+        )
         return found
+
+    def _registers(self, sample: Sample) -> tuple[str, str]:
+        arch = self._recording.features.arch or platform.machine()
+        intr = self._attr.sample_regs_intr
+        return (
+            registers_text(arch, intr, sample.intr_regs, intr),
+            registers_text(arch, self._attr.sample_regs_user, sample.user_regs, intr),
+        )
 
 
 def _address_has_symbol(attr: EventAttr) -> bool:
@@ -116,11 +136,13 @@ def _put_read(inner: dict[str, Any], read_format: int, sample: Sample) -> None:
 
 def _put_place(keys: dict[str, Any], prefix: str, place: Location) -> None:
     """Tell where an address lies, as far as it is known."""
-    if place.map is not None:
-        keys[f"{prefix}dso"] = place.map.dso.name
-        keys[f"{prefix}dso_bid"] = place.map.dso.build_id.hex()
-        keys[f"{prefix}dso_map_start"] = place.map.start
-        keys[f"{prefix}dso_map_end"] = place.map.end
-    if place.symbol is not None:
-        keys[f"{prefix}symbol"] = place.symbol.name
-        keys[f"{prefix}symoff"] = place.symbol_offset
+    map, symbol = place.map, place.symbol
+    if map is not None:
+        dso = map.dso
+        keys[prefix + "dso"] = dso.name
+        keys[prefix + "dso_bid"] = dso.build_id.hex()
+        keys[prefix + "dso_map_start"] = map.start
+        keys[prefix + "dso_map_end"] = map.end
+    if symbol is not None:
+        keys[prefix + "symbol"] = symbol.name
+        keys[prefix + "symoff"] = place.symbol_offset
