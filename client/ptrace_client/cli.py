@@ -16,7 +16,7 @@ from ptrace_client.errors import ClientError
 
 # Each is a module of ptrace_client.commands with declare() and run(), imported when needed.
 COMMANDS: Final = {
-    "run": "Run a handler script on live events.",
+    "run": "Run a handler script on live events, or on a recording.",
     "record": "Record events into a file that perf reads, too.",
     "report": "Run a handler script on a recording.",
     "trace": "Print live events, without a script.",

@@ -262,6 +262,10 @@ class TestEvents:
         choice = events_for(path, known=KNOWN)
         assert (choice.selectors, choice.missing) == (("raw_syscalls:sys_enter",), ())
 
+    def test_an_event_is_asked_for_once(self, folder: Path) -> None:
+        path = add(folder, "things", record="perf record -e a:b -e c:d,a:b")
+        assert events_for(path).selectors == ("a:b", "c:d")
+
     def test_former_names_of_events_are_not_asked_for(self, folder: Path) -> None:
         names = ["raw_syscalls__sys_enter", "syscalls__sys_enter"]
         choice = events_for(add(folder, "things"), names, KNOWN)
