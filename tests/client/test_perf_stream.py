@@ -73,6 +73,8 @@ VARIED = (
 \tfield:__data_loc char[] text;\toffset:20;\tsize:4;\tsigned:0;
 \tfield:__rel_loc u8[] bytes;\toffset:24;\tsize:4;\tsigned:0;
 \tfield:bool yes;\toffset:28;\tsize:1;\tsigned:0;
+\tfield:unsigned long args[2];\toffset:32;\tsize:16;\tsigned:0;
+\tfield:__data_loc u16[] list;\toffset:48;\tsize:4;\tsigned:0;
 
 print fmt: "%d %s", REC->number, __get_str(text)
 """
@@ -87,9 +89,9 @@ def test_a_tracepoint_has_the_fields_of_its_record(tmp_path: Path, order: str) -
     made.features[TRACING_DATA] = made.tracing({"my": [VARIED]})
     made.features[EVENT_DESC] = made.describe()
     record = made.pack(
-        "HBBibxxxi4sIIbxxx", 301, 1, 2, 8, -1, -2, b"abc", 6 << 16 | 32, 2 << 16 | 10, 1
+        "HBBibxxxi4sIIbxxx", 301, 1, 2, 8, -1, -2, b"abc", 6 << 16 | 52, 2 << 16 | 30, 1
     )
-    record += b"hello\0\x01\x02"
+    record += made.pack("QQI", 3, 4, 5 << 16 | 60) + b"hello\0\x01\x02" + made.pack("HHb", 5, 6, 7)
     made.record(RecordKind.COMM, made.pack("II16s", 7, 7, b"worker") + made.trailer(31, 5))
     made.sample(31, 1000, tail=made.raw(record))
     # WHEN a script gets it
@@ -112,6 +114,9 @@ def test_a_tracepoint_has_the_fields_of_its_record(tmp_path: Path, order: str) -
         "text": "hello",
         "bytes": b"\x01\x02",
         "yes": 1,
+        "args": struct.pack("<QQ", 3, 4),
+        # Little-endian, but for what is no whole element.
+        "list": struct.pack("<HHb", 5, 6, 7),
     }
     assert {name: event[name] for name in expected} == expected
 
@@ -127,7 +132,7 @@ def test_a_locator_leads_no_further_than_its_record(tmp_path: Path) -> None:
     made = MadeRecording()
     made.event(2, 301, ids=(31,), sample_type=USUAL | SampleType.RAW, name="my:varied")
     made.features[TRACING_DATA] = made.tracing({"my": [VARIED]})
-    record = made.pack("HBBixxxxxxxxxxxxII4x", 301, 0, 0, 7, 5000 << 16 | 28, 9 << 16 | 60000)
+    record = made.pack("HBBi12xII24x", 301, 0, 0, 7, 5000 << 16 | 28, 9 << 16 | 60000)
     made.sample(31, 5, tail=made.raw(record))
     made.sample(31, 6, tail=made.raw(record + b"next" * 20))
     [event, _] = events(written(tmp_path, made.file()))

@@ -14,7 +14,7 @@ from ptrace_client.perf_data.attr import EventAttr, ReadFormat, SampleType
 from ptrace_client.perf_data.cursor import damage
 from ptrace_client.perf_data.model import BranchEntry, Buffer, RecordedEvent, Sample, Sink
 from ptrace_client.perf_data.places import Place, lay_out
-from ptrace_formats.event_format import EventFormat
+from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_formats.registers import NO_REGISTERS
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -227,11 +227,20 @@ class _Source:
             self._fields[name] = Place(field.offset, field.size, _UNSIGNED[field.size], name)
             base = f"at + {field.offset + field.size}" if field.relative else "at"
             self._lines.append(f"{name} = data_slice(data, {base}, {name}, stop)")
+            self._turn(name, field)
             self._add_dynamic(name)
             return
         code = _code(column)
         self._fields[name] = Place(field.offset, field.size, code, name)
+        if code.endswith("s"):
+            self._turn(name, field)
         self._add(code, name)
+
+    def _turn(self, name: str, field: FormatField) -> None:
+        """Put the elements of an array into the order of rows."""
+        if self._order == ">" and field.element_size in (2, 4, 8) and "[" in field.ctype:
+            self.scope["turned"] = _turned
+            self._lines.append(f"{name} = turned({name}, {field.element_size})")
 
     def _sampled(self, name: str, column: pb.Field) -> None:
         """Add a column that is a member of a sample."""
@@ -279,6 +288,13 @@ def _data_slice(data: Buffer, base: int, locator: int, stop: int) -> bytes:
     """Return the data that a locator of the kernel's record leads to, as far as it is there."""
     start = base + (locator & 0xFFFF)
     return data[start : min(start + (locator >> 16 & 0xFFFF), stop)]
+
+
+def _turned(content: bytes, size: int) -> bytes:
+    """Return an array with the bytes of each element the other way round."""
+    whole = len(content) // size * size
+    turned = [content[at : at + size][::-1] for at in range(0, whole, size)]
+    return b"".join([*turned, content[whole:]])
 
 
 def _reading(sample: Sample, read_format: int) -> bytes:
