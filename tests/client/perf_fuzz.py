@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_data.record_bodies import record_body
+from ptrace_client.perf_data.record_parsers import record_body
 from ptrace_client.perf_data.recording import open_recording
 
 # Bytes of address space beyond what the program has at its start, and seconds of processor time.

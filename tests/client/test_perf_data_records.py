@@ -10,6 +10,7 @@ from perf_files import MadeRecording, two_events, written
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data import record_bodies as bodies
 from ptrace_client.perf_data.model import Record, Recording, RecordKind, SampleId
+from ptrace_client.perf_data.record_parsers import record_body
 from ptrace_client.perf_data.recording import open_recording
 
 NAME = b"/bin/sh\0"
@@ -140,7 +141,7 @@ def test_records_are_taken_apart(
         content += made.trailer(21, 55, tid=9)
     made.record(kind, content, misc)
     recording, (record,) = opened(tmp_path, made)
-    assert bodies.record_body(record, recording.big_endian) == body
+    assert record_body(record, recording.big_endian) == body
     if kind < RecordKind.HEADER_ATTR:
         assert record.time == 55
         assert recording.sample_id(record) == SampleId(9, 9, 55, 21, cpu=0)
@@ -156,17 +157,17 @@ def test_records_that_are_cut_off_are_told(
     # The first 4 bytes of it are less than any kind has, but those without a body.
     record = Record(None, kind, misc, bytes(8) + content[:4], 0, 8 + len(content[:4]), -1)
     if kind in (RecordKind.SWITCH, RecordKind.AUXTRACE_INFO):
-        assert bodies.record_body(record, False, "here") == body
+        assert record_body(record, False, "here") == body
         return
     with pytest.raises(ClientError, match=r"^here, byte \d+: "):
-        bodies.record_body(record, False, "here")
+        record_body(record, False, "here")
 
 
 def test_what_has_no_class_is_none(tmp_path: Path) -> None:
     made = two_events()
     made.record(RecordKind.FINISHED_INIT)
     _, (record,) = opened(tmp_path, made)
-    assert bodies.record_body(record, False) is None
+    assert record_body(record, False) is None
 
 
 def test_old_recordings_have_no_trailers(tmp_path: Path) -> None:

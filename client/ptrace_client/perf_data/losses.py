@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ptrace_client.perf_data.model import Record, Recording
-from ptrace_client.perf_data.record_bodies import Lost, record_body
+from ptrace_client.perf_data.record_bodies import Lost
+from ptrace_client.perf_data.record_parsers import record_body
 from ptrace_proto import ptrace_pb2 as pb
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.model import Record, RecordedEvent, Recording, RecordKind, Sample
-from ptrace_client.perf_data.record_bodies import Switch, record_body
+from ptrace_client.perf_data.record_bodies import Switch
+from ptrace_client.perf_data.record_parsers import record_body
 from ptrace_client.perf_script.call_paths import CallPath, CallReturn, CallReturns, DbSymbol
 from ptrace_client.perf_script.db_branches import branch_types
 from ptrace_client.perf_script.db_threads import Comm, Thread, Threads, signed32

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ptrace_client.perf_data import record_bodies
 from ptrace_client.perf_data.attr import FLAG_COMM_EXEC
 from ptrace_client.perf_data.model import Record, Recording, RecordKind
-from ptrace_client.perf_data.record_bodies import record_body
+from ptrace_client.perf_data.record_parsers import record_body
 
 
 @dataclass(eq=False, slots=True)

@@ -17,8 +17,8 @@ from ptrace_client.perf_data.record_bodies import (
     ThreadMap,
     Throttle,
     TraceError,
-    record_body,
 )
+from ptrace_client.perf_data.record_parsers import record_body
 from ptrace_client.perf_script.script import PerfScript
 from ptrace_client.perf_script.statistics import Statistics
 
