@@ -11,8 +11,6 @@ from typing import Final, NamedTuple, TypeAlias
 # misc: COMM is by exec, SWITCH is out, MMAP is of data; MMAP2 has a build id, SWITCH preempts.
 MISC_13: Final = 1 << 13
 MISC_14: Final = 1 << 14
-# In a CPU_MAP: -1 in 16 bits.
-_ANY_CPU: Final = 0xFFFF
 
 
 class Mapping(NamedTuple):

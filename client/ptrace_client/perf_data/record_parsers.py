@@ -42,6 +42,8 @@ from ptrace_client.perf_data.record_bodies import (
 _HEADER: Final = 8
 _BUILD_ID_SIZE: Final = 20
 _COMM_SIZE: Final = 16
+# In a CPU_MAP: -1 in 16 bits.
+_ANY_CPU: Final = 0xFFFF
 
 
 def record_body(record: Record, big_endian: bool, where: str = "record") -> Body | None:
