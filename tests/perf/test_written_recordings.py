@@ -147,7 +147,7 @@ def _same(perfs: Any, ours: Any) -> bool:
         return data.partition(b"\0")[0] == ours.encode(errors="surrogateescape")
     if isinstance(ours, bytes):
         return data == ours or data.partition(b"\0")[0] == ours.partition(b"\0")[0]
-    size = len(data) // max(len(ours), 1)
+    size = len(data) // max(len(ours), 1) or 1
     numbers = [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
     return numbers == [number % (1 << 8 * size) for number in ours]
 

@@ -24,7 +24,7 @@ from ptrace_client.perf_data.encode_features import (
     build_ids,
     sample_time,
 )
-from ptrace_client.perf_data.encode_records import own_record
+from ptrace_client.perf_data.encode_records import FINISHED_ROUND, own_record
 from ptrace_client.perf_data.model import RecordKind
 from ptrace_client.printing import terminal_safe
 
@@ -110,7 +110,8 @@ class FileOutput:
             position += len(content)
         self._data = self.size = position
         self._put(b"".join(parts), 0)
-        self.write(b"")
+        # Without any record it would look as if it had been given up.
+        self.write(FINISHED_ROUND)
 
     def write(self, records: bytes) -> None:
         """Write records, and behind them the table.

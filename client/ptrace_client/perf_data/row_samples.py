@@ -22,6 +22,8 @@ _HEAD: Final = struct.Struct("<IHHQQIIQIIQ")
 # The same with ADDR, which is before CPU.
 _HEAD_ADDR: Final = struct.Struct("<IHHQQIIQQIIQ")
 _RECORD_MAX: Final = 0xFFF8
+# Place and length of dynamic data have 16 bits each.
+_LOCATOR_MAX: Final = 0xFFFF
 _KERNEL_HALF: Final = 1 << 63
 _DYNAMIC: Final = (pb.FIELD_KIND_DYNAMIC_STRING, pb.FIELD_KIND_DYNAMIC_BYTES)
 # Columns that are numbers here; all others are copied as they are.
@@ -147,7 +149,7 @@ def _raw_maker(
     known = [
         field
         for field in (*format.common, *format.fields)
-        if field.name in _COMMON_CODES or field.name in columns
+        if field.name == "common_type" or _COMMON.get(field.name, field.name) in columns
     ]
     known.sort(key=lambda field: field.offset)
     code, position = "<I", 0
@@ -198,6 +200,8 @@ def _dynamic_maker(
             start, length = row[place], row[place + 1]
             data = row[-1][start : start + length]
             base = dynamic.offset + dynamic.size if dynamic.relative else 0
+            if at + len(data) > _LOCATOR_MAX:
+                raise ClientError(f"data of {len(data)} bytes does not fit into a record", 1)
             values.append(len(data) << 16 | at - base)
             behind.append(data)
             at += len(data)

@@ -15,6 +15,8 @@ from ptrace_client.perf_data.row_samples import Entry
 
 # What is held for want of a round's end, bytes: more is written in the order of time as it is.
 _HELD_MAX: Final = 64 << 20
+# The objects around a record that is held.
+_ENTRY_BYTES: Final = 200
 # Threads whose names are known; more are forgotten, and told anew.
 _NAMES_MAX: Final = 1 << 16
 _IDS: Final = struct.Struct("<II")
@@ -47,7 +49,10 @@ class Writer:
         """Take samples and records."""
         before = len(self._held)
         self._held.extend(entries)
-        self._held_bytes += sum(len(entry[4]) for entry in self._held[before:])
+        added = len(self._held) - before
+        if added:
+            # Of a batch the last is as large as the others, more or less.
+            self._held_bytes += added * (len(self._held[-1][4]) + _ENTRY_BYTES)
         if self._held_bytes > _HELD_MAX:
             self._flush(None)
 
@@ -69,29 +74,34 @@ class Writer:
         else:
             end = bisect_left(held, until, key=_time)
             ready, self._held = held[:end], held[end:]
-        self._held_bytes = sum(len(entry[4]) for entry in self._held)
+        self._held_bytes = sum(len(entry[4]) + _ENTRY_BYTES for entry in self._held)
         if not ready:
             return
         parts: list[bytes] = []
-        names = self._names
+        append, names = parts.append, self._names
+        samples = len(ready)
         for time, pid, tid, name, record in ready:
             if name is None:
+                samples -= 1
                 self._take_name(record)
-            else:
-                self._count(time)
-                if names.get(tid) != name:
-                    self._rename(parts, Origin(pid, tid, time), name)
-            parts.append(record)
-        parts.append(FINISHED_ROUND)
+            elif names.get(tid) != name:
+                self._rename(parts, Origin(pid, tid, time), name)
+            append(record)
+        append(FINISHED_ROUND)
         self._output.write(b"".join(parts))
-        if self.samples:
-            self._output.note_times(self.first_time, self.last_time)
+        if samples:
+            times = [entry[0] for entry in (ready[0], ready[-1]) if entry[3] is not None]
+            if len(times) < 2:
+                times = [entry[0] for entry in ready if entry[3] is not None]
+            self._note(samples, times[0], times[-1])
 
-    def _count(self, time: int) -> None:
+    def _note(self, samples: int, first: int, last: int) -> None:
+        """Count samples that were written, and tell of their times."""
         if not self.samples:
-            self.first_time = time
-        self.samples += 1
-        self.last_time = max(self.last_time, time)
+            self.first_time = first
+        self.samples += samples
+        self.last_time = max(self.last_time, last)
+        self._output.note_times(self.first_time, self.last_time)
 
     def _rename(self, parts: list[bytes], origin: Origin, name: bytes) -> None:
         """Add a record of a thread's name; the idle threads all have one that perf knows."""
