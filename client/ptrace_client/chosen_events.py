@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ptrace_client.errors import ClientError
 from ptrace_client.options import Selection
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from ptrace_client.host import Host
+
+# Other on every host, and after every start; containers have their host's.
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def choose_events(
@@ -69,3 +72,17 @@ def trace_command(
 
     command = stack.enter_context(TracedCommand(words))
     return command, replace(selection, pids=(command.pid,))
+
+
+def check_host(host: Host) -> None:
+    """Raise ClientError where the processes of this machine are not those that a host traces."""
+    try:
+        own = _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        own = ""
+    if host.info.boot_id and host.info.boot_id != own:
+        name = terminal_safe(host.info.hostname)
+        raise ClientError(
+            f"the command behind -- would run on this machine, and {name} is another one: "
+            "start it there, and name its process with -p"
+        )

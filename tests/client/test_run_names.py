@@ -208,6 +208,18 @@ class TestCommand:
         assert "this host has none of the events" in done.stderr
         assert not made.exists()
 
+    @pytest.mark.parametrize("words", ["run wakes --", "record -e a:b --", "record wakes --"])
+    def test_it_does_not_run_where_the_daemon_is_elsewhere(
+        self, daemon: FakeDaemon, folder: Path, tmp_path: Path, words: str
+    ) -> None:
+        made = tmp_path / "made"
+        daemon.info.boot_id = "another"
+        daemon.info.hostname = "box\x1b"
+        done = client(*words.split(), "touch", str(made))
+        assert done.returncode == 2
+        assert "would run on this machine, and box\\x1b is another one" in done.stderr
+        assert not made.exists()
+
     @pytest.mark.parametrize(
         ("words", "text"),
         [

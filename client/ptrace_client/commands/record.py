@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ptrace_client.arguments import split_before_word
-from ptrace_client.chosen_events import choose_events
+from ptrace_client.chosen_events import check_host, choose_events
 from ptrace_client.embedded import open_host
 from ptrace_client.errors import ClientError
 from ptrace_client.options import place_options, selection_options, take_place, take_selection
@@ -99,6 +99,8 @@ def run(**values: Any) -> int:
         # Before there are threads.
         command = undo.enter_context(TracedCommand(words)) if words else None
         host = undo.enter_context(open_host(place.host, place.socket, tls=place.tls))
+        if command is not None:
+            check_host(host)
         if script is not None:
             selection = choose_events(host, selection, script, quiet=values["quiet"])
         return record(host, selection, output, command, **values)

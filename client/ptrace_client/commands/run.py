@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptrace_client.chosen_events import choose_events, trace_command
+from ptrace_client.chosen_events import check_host, choose_events, trace_command
 from ptrace_client.commands.template import print_recording_template, print_template
 from ptrace_client.input_options import input_options, take_dialect, take_input
 from ptrace_client.options import (
@@ -101,6 +101,8 @@ def run(**values: Any) -> int:
         host = stack.enter_context(
             open_host(place.host, place.socket, tls=place.tls, show_log=options.verbose > 0)
         )
+        if command is not None:
+            check_host(host)
         set_traced_machine(host.info.machine)
         selection = choose_events(host, selection, module, quiet=options.quiet)
         schemas = selection.described(host)
