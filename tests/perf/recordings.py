@@ -139,6 +139,24 @@ RECORDINGS: Final[dict[str, Wanted]] = {
     "compressed": Wanted(("-z", "-e", "raw_syscalls:*"), ("calls", "2000")),
     "piped": Wanted(("-e", "raw_syscalls:*", "-e", "cpu-clock"), ("calls", "500"), pipe=True),
     "futexes": Wanted(("-e", "syscalls:sys_*_futex"), ("futexes", "30")),
+    # Not sched_switch: where events are missing, sched-migration fails at its own message.
+    "wakeups": Wanted(
+        ("-a", "-e", "sched:sched_wakeup,sched:sched_wakeup_new,sched:sched_migrate_task"),
+        ("children", "5", "futexes", "10"),
+    ),
+    "software": Wanted(
+        ("-c", "1", "-a", "-e", "cpu-migrations,minor-faults,major-faults,context-switches,dummy"),
+        ("children", "5"),
+    ),
+    "all-options": Wanted(
+        (
+            *("-e", "cpu-clock", "-d", "-P", "-T", "-R", "--phys-data", "--data-page-size"),
+            *("--code-page-size", "-W", "--transaction", "--intr-regs", "--user-regs", "-g"),
+        ),
+        _MIXED,
+    ),
+    # More than a buffer of two pages takes.
+    "losses": Wanted(("-m", "1", "-e", "raw_syscalls:*"), ("calls", "3000")),
     "uprobes": Wanted(
         ("-e", f"{PROBES}:*", "-g"),
         ("spin", "20"),

@@ -60,10 +60,15 @@ def run_ours(
     *args: str,
     options: Sequence[str] = (),
     cwd: Path | None = None,
+    python_path: Path | None = None,
 ) -> Run:
-    """Run `ptrace-client run` over a recording. `options` are its own."""
+    """Run `ptrace-client run` over a recording. `options` are its own.
+
+    Python finds modules in `python_path`, too.
+    """
     command = [CLIENT, "run", *options, "--input", str(recording), str(script), *_behind(args)]
-    return _run(command, recording, cwd, clean_environment())
+    more = {} if python_path is None else {"PYTHONPATH": str(python_path)}
+    return _run(command, recording, cwd, clean_environment(**more))
 
 
 def run_both(recording: Path, script: Path, *args: str, cwd: Path | None = None) -> tuple[Run, Run]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from recordings import SHIPPED, Recorder
+from recordings import HERE, SHIPPED, Recorder
 from sidebyside import first_difference, run_both, run_ours
 
 pytestmark = pytest.mark.needs_kernel("tracefs", "perf events")
@@ -68,7 +68,7 @@ NOT_COMPARED: Final = {
     "export-to-sqlite": "its database is compared: test_db_export.py",
     "exported-sql-viewer": "a program with a graphical interface, no script for perf",
     "libxed": "a library of intel-pt-events",
-    "sched-migration": "a graphical interface; perf aborts on sched_wakeup's fields",
+    "sched-migration": "a graphical interface; it runs with what stands in for that",
     "sctop": "prints when its time comes",
 }
 
@@ -110,6 +110,15 @@ def test_a_script_goes_on_where_perf_aborts(recording: Recorder, case: tuple[str
         found = re.search(pattern, rest, re.MULTILINE)
         assert found, f"no {pattern!r} in:\n{rest[:2000]}"
         rest = rest[found.end() :]
+
+
+def test_sched_migration_gets_as_far_as_its_window(recording: Recorder) -> None:
+    """Under perf it fails at its first event; painting fails by its own division."""
+    script = _named("sched-migration")
+
+    ours = run_ours(recording("wakeups"), script, python_path=HERE / "standin")
+
+    assert (ours.stdout, ours.status) == ("windows: Migration\n", 0), ours.stderr
 
 
 def test_flamegraphs_count_all_samples(recording: Recorder) -> None:
