@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from perf_files import HOSTNAME, USUAL, MadeRecording, written
 from recordings import RECORDINGS, Recorder, clean_environment, perf
 
-from ptrace_client.perf_data.attr import SampleType
+from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.model import Record, Recording, RecordKind
 from ptrace_client.perf_data.recording import open_recording
 
@@ -95,8 +96,12 @@ def perfs_name(record: Record) -> str:
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_records_are_perfs(recording: Recorder, name: str) -> None:
     path = recording(name)
-    theirs = [*dump(path)]
     opened = open_recording(str(path))
+    _compare(opened, [*dump(path)])
+    assert opened.notes == []
+
+
+def _compare(opened: Recording, theirs: list[Dumped]) -> None:
     ours = [*opened.records()]
     assert [perfs_name(record) for record in ours] == [dumped.kind for dumped in theirs]
     # perf counts from behind the header of a pipe.
@@ -109,7 +114,6 @@ def test_records_are_perfs(recording: Recorder, name: str) -> None:
             assert dumped.times[-1] == str(record.time)
         if record.kind == RecordKind.SAMPLE:
             _compare_sample(record, dumped)
-    assert opened.notes == []
 
 
 def _compare_sample(record: Record, dumped: Dumped) -> None:
@@ -207,3 +211,27 @@ def test_a_clock_that_was_asked_for_is_told(recording: Recorder) -> None:
     assert opened.features.clock_data is not None
     assert opened.features.clock_data[0] == 1
     assert opened.events[0].attr.clockid == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
+def test_recordings_of_either_byte_order_are_perfs(tmp_path: Path, order: str) -> None:
+    made = MadeRecording(order)
+    kinds = USUAL | SampleType.PERIOD | SampleType.CALLCHAIN | SampleType.REGS_USER
+    made.event(ids=(11, 12), sample_type=kinds, regs_user=0b11, period=5, flags=1 << 18 | 1 << 5)
+    made.event(EventKind.HARDWARE, 1, ids=(21,), sample_type=kinds, regs_user=0b11)
+    made.features = {HOSTNAME: made.text("wolke"), 6: made.text("x86_64")}
+    made.record(RecordKind.COMM, made.pack("II8s", 7, 7, b"sh") + made.trailer(11, 5), 1 << 13)
+    tail = made.pack("QQQQ", 1000, 2, (1 << 64) - 512, 0xABC) + made.pack("QQQ", 2, 0xAA, 0xBB)
+    made.sample(12, 30, tail=tail)
+    made.sample(21, 20, tail=tail)
+    made.record(RecordKind.FINISHED_ROUND)
+    mapping = made.pack("IIQQQIIQQII8s", 7, 7, 0x1000, 0x2000, 0, 8, 1, 99, 3, 5, 2, b"/bin/sh")
+    made.record(RecordKind.MMAP2, mapping + made.trailer(21, 25), 2)
+    made.record(RecordKind.FORK, made.pack("IIIIQ", 8, 7, 8, 7, 40) + made.trailer(21, 40))
+    made.sample(11, 35, tail=tail)
+    path = Path(written(tmp_path, made.file()))
+    opened = open_recording(str(path))
+    _compare(opened, [*dump(path)])
+    assert [event.name for event in opened.events] == ["cpu-clock:uh", "instructions:HG"]
+    listed = _output("evlist", "-i", str(path)).splitlines()
+    assert listed[:2] == ["cpu-clock:uh", "instructions:HG"]
