@@ -22,6 +22,7 @@ from perf_files import (
 
 from ptrace_client.commands.run_stream import run_on_stream
 from ptrace_client.errors import ClientError
+from ptrace_client.perf_data import recorded_stacks
 from ptrace_client.perf_data.attr import ReadFormat, SampleType
 from ptrace_client.perf_data.model import RecordKind
 from ptrace_client.perf_data.recording import open_recording
@@ -304,6 +305,56 @@ def test_stacks_are_sent_once(tmp_path: Path) -> None:
     message = open_file_stream(open_recording(path), []).next(None)
     assert message is not None
     assert len(message.stacks) == 2
+
+
+def mapped(made: MadeRecording, pid: int, time: int) -> None:
+    """Add a mapping of a file at 0x400000."""
+    body = made.pack("IIQQQ", pid, pid, 0x400000, 0x1000, 0) + b"/bin/program".ljust(16, b"\0")
+    made.record(RecordKind.MMAP, body + made.trailer(21, time), misc=2)
+
+
+def test_stacks_are_named_anew_where_mappings_change(tmp_path: Path) -> None:
+    # GIVEN the same addresses before and after a mapping of the process, and of another
+    made = MadeRecording()
+    made.event(ids=(21,), sample_type=USUAL | SampleType.CALLCHAIN, name="cpu-clock")
+    chain = made.pack("3Q", 2, (1 << 64) - 512, 0x400010)
+    made.sample(21, 1, tail=chain)
+    mapped(made, 7, 2)
+    made.sample(21, 3, tail=chain)
+    mapped(made, 8, 4)
+    made.sample(21, 5, tail=chain)
+    path = written(tmp_path, made.file())
+    # THEN they mean what is mapped at the time
+    found = [event["callchain"][0]["dso"] for event in events(path)]
+    assert found == ["Unknown", "/bin/program", "/bin/program"]
+    message = open_file_stream(open_recording(path), []).next(None)
+    assert message is not None
+    assert [stack.id for stack in message.stacks] == [1, 2]
+
+
+def test_stacks_are_forgotten_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_stacks, "_REMEMBERED", 2)
+    made = MadeRecording()
+    made.event(ids=(21,), sample_type=USUAL | SampleType.CALLCHAIN, name="cpu-clock")
+    for time in range(1, 3000):
+        chain = ((1 << 64) - 512, 0x400000 + time // 1000)
+        made.sample(21, time, tail=made.pack("3Q", 2, *chain))
+    path = written(tmp_path, made.file())
+    found = [event["callchain"][0]["addr"] for event in events(path)]
+    assert found == [0x400000 + time // 1000 for time in range(1, 3000)]
+    stream = open_file_stream(open_recording(path), [])
+    messages = [stream.next(None) for _ in range(3)]
+    assert [message and message.forget_stacks_below for message in messages] == [3, 5, 0]
+
+
+def test_events_by_which_perf_follows_tasks_are_no_events(tmp_path: Path) -> None:
+    made = two_events()
+    made.event(1, 9, ids=(31,), name="dummy:HG")
+    made.features[EVENT_DESC] = made.describe()
+    recording = open_recording(written(tmp_path, made.file()))
+    names = [schema.name for schema in described_events(recording, [])]
+    assert names == ["sched_wakeup", "cpu-clock:u"]
+    assert [schema.name for schema in described_events(recording, ["dummy:HG"])] == ["dummy:HG"]
 
 
 def test_the_wall_clock_is_the_recordings(tmp_path: Path) -> None:
