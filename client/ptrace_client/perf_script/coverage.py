@@ -26,7 +26,8 @@ def idle_warning(script: PerfScript, events: Sequence[RecordedEvent], recording:
         return None
     if any(script.handler(name) is not None for event in events for name in _handlers(event)):
         return None
-    own = [name for name in script.namespace if "__" in name.strip("_") and script.handler(name)]
+    own = [name for name in script.namespace if "__" in name.strip("_")]
+    own = [name for name in own if script.handler(name) is not None]
     names = list(dict.fromkeys(event.name for event in events))
     has = f"has {_list(names)}" if names else "has no events"
     takes = f"its handlers are {_list(own)}" if own else "it has no handler for these"

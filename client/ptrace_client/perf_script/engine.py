@@ -25,6 +25,7 @@ from ptrace_client.perf_script.records import OtherRecords
 from ptrace_client.perf_script.sample_dict import SampleDicts
 from ptrace_client.perf_script.script import PerfScript, die
 from ptrace_client.perf_script.tracepoint import RecordedAs, Tracepoints
+from ptrace_client.printing import terminal_safe
 from ptrace_client.script_errors import EndRun
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run_recording(
     """
     engine = _Engine(script, recording, machine, options, selectors)
     try:
+        engine.tell_notes()
         script.begin(engine.context)
         engine.begin_export()
         damage = engine.read()
@@ -60,6 +62,7 @@ def run_recording(
         return end.status
     finally:
         engine.others.report()
+        engine.tell_notes()
     if damage is not None:
         raise damage
     return 0
@@ -79,6 +82,8 @@ class _Engine:
         self._machine = machine
         self._selectors = selectors
         self._stopping = False
+        # How many of the recording's notes the user has been told.
+        self._told = 0
         self._export: DbExport | None = None
         self.context = RecordedContext(recording, machine)
         self.others = OtherRecords(script, recording)
@@ -107,18 +112,24 @@ class _Engine:
 
     def read(self) -> ClientError | None:
         """Deliver all records, until SIGINT; return what is wrong with the recording."""
-        if not self._recording.is_pipe:
-            self._check_events()
         with self._stopped_by_signals():
             try:
+                if not self._recording.is_pipe:
+                    self._check_events()
                 self._deliver()
+                if self._recording.is_pipe:
+                    self._check_events()
             except ClientError as error:
                 return error
             except _Stopped:
-                return None
-        if self._recording.is_pipe:
-            self._check_events()
+                pass
         return None
+
+    def tell_notes(self) -> None:
+        """Tell the user what is strange about the recording, as far as it is known by now."""
+        for note in self._recording.notes[self._told :]:
+            print(f"warning: {terminal_safe(note)}", file=sys.stderr)
+        self._told = len(self._recording.notes)
 
     def _check_events(self) -> None:
         """Tell the user of a script that gets no events. Raise ClientError for a wrong -e."""
