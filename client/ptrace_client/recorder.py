@@ -35,16 +35,18 @@ def record(
     command: TracedCommand | None = None,
     duration: float | None = None,
     *,
+    all_tasks: bool = False,
     quiet: bool = False,
 ) -> int:
     """Record the events of `selection` into the file `output` ("-": stdout, in perf's pipe mode).
 
-    It ends with `command`, which is traced besides, after `duration` seconds, by SIGINT or
-    SIGTERM. Return the exit status, the command's if there is one. Raise ClientError where the
-    daemon refuses or the file cannot be written.
+    It ends with `command`, which is traced besides, or with `all_tasks` just sets the time, after
+    `duration` seconds, by SIGINT or SIGTERM. Return the exit status, the command's if there is
+    one. Raise ClientError where the daemon refuses or the file cannot be written.
     """
-    if command is not None:
-        selection = replace(selection, pids=(*selection.pids, command.pid))
+    traced = command.pid if command is not None and not all_tasks else None
+    if traced is not None:
+        selection = replace(selection, pids=(*selection.pids, traced))
     request = _request(host, selection, output)
     losses = Losses(quiet)
     with contextlib.ExitStack() as undo:
@@ -56,7 +58,7 @@ def record(
             host.info,
             file,
             local=host.endpoint.socket is not None,
-            command=command.pid if command is not None else None,
+            command=traced,
         )
         try:
             end = _follow(stream, recorder, losses, command, duration)

@@ -177,6 +177,20 @@ class TestRecorded:
         )
         assert ended.out == done.stdout
 
+    def test_all_tasks_while_a_command_runs(self, daemon: Daemon, folder: Path, known: str) -> None:
+        # GIVEN a command that has another process, which is not its child, make the calls
+        asked, done = folder / "asked", folder / "done"
+        for fifo in asked, done:
+            os.mkfifo(fifo)
+            fifo.chmod(0o666)
+        other = subprocess.Popen(as_user(["sh", "-c", f"cat {asked}; {known}; echo >{done}"]))
+        with other:
+            # WHEN it is recorded with -a THEN they are in the recording
+            words = "sh", "-c", f"echo >{asked}; cat {done}"
+            ended = run(daemon, folder, "record", "-q", "-a", "syscall-counts", *words)
+        assert ended.status == 0, ended.err
+        assert counts(run(daemon, folder, "report", "syscall-counts").out)["rmdir"] == 200
+
     def test_through_a_pipe(self, daemon: Daemon, folder: Path, known: str) -> None:
         words = "record", "-q", "-o", "-", "failed-syscalls-by-pid", "--", known
         process = subprocess.run(

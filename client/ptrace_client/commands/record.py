@@ -78,6 +78,11 @@ def declare() -> click.Command:
                 help="Where to; - is stdout, for a pipe.",
             ),
             click.Option(
+                ["-a", "--all-cpus", "all_tasks"],
+                is_flag=True,
+                help="All tasks that you may see, while COMMAND runs.",
+            ),
+            click.Option(
                 ["--duration"],
                 type=click.FloatRange(min=0, min_open=True),
                 metavar="SECONDS",
@@ -99,7 +104,7 @@ def run(**values: Any) -> int:
         # Before there are threads.
         command = undo.enter_context(TracedCommand(words)) if words else None
         host = undo.enter_context(open_host(place.host, place.socket, tls=place.tls))
-        if command is not None:
+        if command is not None and not values["all_tasks"]:
             check_host(host)
         if script is not None:
             selection = choose_events(host, selection, script, quiet=values["quiet"])
