@@ -151,7 +151,11 @@ def plan_session(
     ]
     rings = _ring_options(request, config, any(layout.stack for layout in layouts))
     rules = list(dict.fromkeys(exposure.rule.name for exposure in exposures))
-    granted = tuple(map(_granted, events, exposures, schemas, depths))
+    tasks = task_rights(grant.caller, exposures) if request.task_records else None
+    memory = tasks is not None and tasks.memory
+    granted = tuple(
+        _granted(*each, memory) for each in zip(events, exposures, schemas, depths, strict=True)
+    )
     warnings = [
         *selected.warnings,
         *_warnings(request, events),
@@ -159,16 +163,24 @@ def plan_session(
         *stack_warnings(request.stacks, events, depths),
     ]
     addresses = all(exposure.addresses for exposure in exposures)
-    tasks = task_rights(grant.caller, exposures) if request.task_records else None
     known = dict(enumerate(layouts, 1)) if request.task_records else {}
     return SessionPlan(schemas, modules, rings, warnings, rules, granted, addresses, tasks, known)
 
 
 def _granted(
-    event: SelectedEvent, exposure: Exposure, schema: pb.EventSchema, depth: StackDepth | None
+    event: SelectedEvent,
+    exposure: Exposure,
+    schema: pb.EventSchema,
+    depth: StackDepth | None,
+    memory: bool,
 ) -> Granted:
     columns = frozenset(field.name for field in schema.fields)
-    parts = {"kernel": depth.kernel, "user": depth.user} if depth is not None else {}
+    parts: dict[str, int] = {}
+    if depth is not None:
+        parts = {"kernel": depth.kernel, "user": depth.user}
+    if memory:
+        # Others' mappings are told as long as their stacks may be.
+        parts["user"] = 1
     # A probe holds its file open, and a session is longer than what is attached for it.
     kept = replace(event, origin=Tracepoint()) if isinstance(event.origin, Probe) else event
     return Granted(
