@@ -64,7 +64,10 @@ class EventStream(Protocol):
     """What a run needs of an open Trace call, see stream.Stream."""
 
     started: pb.Started
-    clock_offset: int
+
+    @property
+    def clock_offset(self) -> int:
+        """The clock of the events, less time.monotonic_ns(), ns."""
 
     def next(self, timeout: float | None) -> pb.TraceResponse | None:
         """Return the next message, None after `timeout` seconds; EOFError after the last."""

@@ -133,11 +133,18 @@ def test_a_locator_leads_no_further_than_its_record(tmp_path: Path) -> None:
     made = MadeRecording()
     made.event(2, 301, ids=(31,), sample_type=USUAL | SampleType.RAW, name="my:varied")
     made.features[TRACING_DATA] = made.tracing({"my": [VARIED]})
-    record = made.pack("HBBi12xII24x", 301, 0, 0, 7, 5000 << 16 | 28, 9 << 16 | 60000)
+    record = made.pack("HBBi12xII20x4s", 301, 0, 0, 7, 5000 << 16 | 48, 9 << 16 | 60000, b"tail")
     made.sample(31, 5, tail=made.raw(record))
     made.sample(31, 6, tail=made.raw(record + b"next" * 20))
     [event, _] = events(written(tmp_path, made.file()))
-    assert (event["text"], event["bytes"]) == ("", b"")
+    assert (event["text"], event["bytes"]) == ("tail", b"")
+
+
+def test_tasks_that_are_gone_have_no_numbers(tmp_path: Path) -> None:
+    made = two_events()
+    made.sample(21, 5, tid=(1 << 32) - 1)
+    [event] = events(written(tmp_path, made.file()))
+    assert (event["_pid"], event["_tid"], event["pid"]) == (-1, -1, -1)
 
 
 @ORDERS

@@ -111,14 +111,18 @@ class FileStream:
         self._error: ClientError | None = None
         self._chunks = self._chunked()
         self._ahead = self._pull()
-        start = self._time_of(self._ahead)
-        self.clock_offset = start - time.monotonic_ns()
+        self._reached = start = self._time_of(self._ahead)
         self.started = pb.Started(
             session_id=sendable(recording.path),
             schemas=schemas,
             realtime_offset=_realtime_offset(recording),
             start_time=start,
         )
+
+    @property
+    def clock_offset(self) -> int:
+        """The recording's time, as far as it has been read, less that of this machine, ns."""
+        return self._reached - time.monotonic_ns()
 
     def next(self, timeout: float | None) -> pb.TraceResponse | None:
         """Return the next message, without waiting; EOFError after the last.
