@@ -48,7 +48,9 @@ def _all_processes() -> list[int]:
 def _process(pid: int, at: int) -> Iterator[TaskRecord]:
     # The name may have any bytes.
     parent = int(proc.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
-    for tid in sorted(int(name) for name in os.listdir(f"/proc/{pid}/task")):
+    threads = sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+    # Numbers begin anew some day: later threads may have lower ones.
+    for tid in sorted(threads, key=lambda tid: tid != pid):
         first = tid == pid
         yield Fork(pid, parent if first else pid, tid, parent if first else pid, at)
         name = proc.read(f"/proc/{pid}/task/{tid}/comm").removesuffix(b"\n")

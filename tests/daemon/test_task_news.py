@@ -63,6 +63,7 @@ def test_tasks_of_the_start_come_first() -> None:
     first, *_ = told(one)
 
     start, name, *more = first.tasks
+    # Whatever the numbers of other threads of this process are.
     assert (start.pid, start.tid, start.time) == (os.getpid(), os.getpid(), 7)
     assert start.start.parent_pid == os.getppid()
     with open("/proc/self/comm", "rb") as file:
