@@ -57,6 +57,11 @@ def dialect_options() -> list[click.Parameter]:
         click.Option(
             ["--symfs"], metavar="FOLDER", default="", help="Where the recorded host's files lie."
         ),
+        click.Option(
+            ["--inline"],
+            is_flag=True,
+            help="perf's dialect: inlined functions in call chains, too (by addr2line).",
+        ),
     ]
 
 

@@ -40,10 +40,16 @@ def run_on_recording(
         select_events(recording, selectors)
     machine = None
     try:
+        is_perfs = choose_dialect(module, options.dialect) == PERF_SCRIPT
         machine = open_machine(
-            recording, kallsyms=options.kallsyms, vmlinux=options.vmlinux, symfs=options.symfs
+            recording,
+            kallsyms=options.kallsyms,
+            vmlinux=options.vmlinux,
+            symfs=options.symfs,
+            inline=options.inline,
+            sane=options.sane_values or not is_perfs,
         )
-        if choose_dialect(module, options.dialect) != PERF_SCRIPT:
+        if not is_perfs:
             set_traced_machine(recording.features.arch)
             script = load_script(module, arguments)
             return run_on_stream(recording, machine, script, selectors, run_options)

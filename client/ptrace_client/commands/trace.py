@@ -92,7 +92,7 @@ def _print_recording(path: str, selectors: Sequence[str], options: RunOptions) -
 
     recording = open_recording(path)
     try:
-        machine = open_machine(recording)
+        machine = open_machine(recording, sane=True)
         try:
             return run_on_stream(recording, machine, _printing_script(), selectors, options)
         finally:

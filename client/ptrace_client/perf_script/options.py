@@ -17,7 +17,8 @@ class DialectOptions:
 
     `dialect` is one of DIALECTS where the script does not tell. `strict` binds handlers by
     perf's exact rule; `sane_values` gives fields their sign, text and names where perf errs.
-    `kallsyms`, `vmlinux` and `symfs` are files of the recorded host, for symbols.
+    `kallsyms`, `vmlinux` and `symfs` are files of the recorded host, for symbols; `inline` gives
+    inlined functions their own entries in call chains.
     """
 
     dialect: str | None = None
@@ -26,3 +27,4 @@ class DialectOptions:
     kallsyms: str | None = None
     vmlinux: str | None = None
     symfs: str = ""
+    inline: bool = False

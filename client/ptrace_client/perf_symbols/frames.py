@@ -52,7 +52,6 @@ class Frames:
         self._loader = loader
         self._kernel = kernel
         self._sources = sources
-        self._count = 0
 
     def find(self, maps: Maps | None, address: int) -> Frame:
         """Return the frame of an address among mappings; None: it cannot be in any."""
@@ -60,13 +59,17 @@ class Frames:
             return Frame(Location(address, None, None, 0), [])
         frame: Frame | None = maps.frames.get(address)
         if frame is None:
-            if len(maps.frames) >= _CACHE_MAX:
-                maps.frames.clear()
-            frame = self._make(maps, address)
-            maps.frames[address] = frame
+            frame = _kept(maps.frames, address, self._make(maps, address, self._sources))
         return frame
 
-    def _make(self, maps: Maps, address: int) -> Frame:
+    def find_unwound(self, maps: Maps, address: int, sources: Sources) -> Frame:
+        """Return the frame of an unwound stack: of these perf expands the inlined functions."""
+        frame: Frame | None = maps.unwound.get(address)
+        if frame is None:
+            frame = _kept(maps.unwound, address, self._make(maps, address, sources))
+        return frame
+
+    def _make(self, maps: Maps, address: int, sources: Sources | None) -> Frame:
         found = maps.find(address)
         if found is None:
             return Frame(Location(address, None, None, 0), [])
@@ -78,8 +81,15 @@ class Frames:
         symbol = self._loader.load(dso).find(place)
         offset = 0 if symbol is None else _offset(found, symbol, place)
         location = Location(address, found, symbol, offset)
-        inlined = self._sources.inlined(location) if self._sources and symbol else []
+        inlined = sources.inlined(location) if sources and symbol else []
         return Frame(location, inlined)
+
+
+def _kept(frames: dict[int, Frame], address: int, frame: Frame) -> Frame:
+    if len(frames) >= _CACHE_MAX:
+        frames.clear()
+    frames[address] = frame
+    return frame
 
 
 def _offset(map: Map, symbol: Symbol, place: int) -> int:

@@ -65,7 +65,7 @@ class Kernel:
             known = Map(start, start + size, 0, LoadedDso(name, name, name, b"", is_kernel=True))
             self.maps.insert(known)
         self.late.append(LateSymbol(known, start, size, name))
-        self.maps.frames.clear()
+        self.maps.forget()
 
     def symbol_gone(self, start: int) -> None:
         """Take in that a function is there no more."""
@@ -82,7 +82,7 @@ class Kernel:
                 self._is_loaded = True
                 load_image(self)
             take_late(self)
-            self.maps.frames.clear()
+            self.maps.forget()
 
     def _image_mapped(
         self, reference: str, start: int, size: int, pgoff: int, build_id: bytes

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ptrace_client.perf_data.attr import SampleType
 from ptrace_client.perf_data.model import CpuMode, Record, Recording, RecordKind, Sample
 from ptrace_client.perf_symbols.dsos import Dsos
 from ptrace_client.perf_symbols.frames import Frame, Frames
@@ -20,6 +21,7 @@ from ptrace_client.perf_symbols.threads import MISC_EXEC, Comms, Threads
 
 if TYPE_CHECKING:
     from ptrace_client.perf_symbols.code import Code
+    from ptrace_client.perf_symbols.unwind import Unwinder
 
 # PERF_CONTEXT_* of perf_event_open(2): markers in chains, which tell where what follows lies.
 _FIRST_MARKER = (1 << 64) - 4095
@@ -29,6 +31,7 @@ _MODES = {
     (1 << 64) - 512: CpuMode.USER,
 }
 _KERNEL_START = 1 << 63
+_UNWINDABLE = SampleType.REGS_USER | SampleType.STACK_USER
 _CPU_MODE = 7
 # perf's default for scripts (kernel.perf_event_max_stack).
 MAX_STACK = 127
@@ -38,7 +41,14 @@ class RecordedMachine:
     """Applies a recording's records and answers as of the last one."""
 
     def __init__(
-        self, recording: Recording, kernel: Kernel, dsos: Dsos, loader: Loader, *, inline: bool
+        self,
+        recording: Recording,
+        kernel: Kernel,
+        dsos: Dsos,
+        loader: Loader,
+        *,
+        inline: bool,
+        sane: bool,
     ) -> None:
         byte_order = ">" if recording.big_endian else "<"
         self._kernel = kernel
@@ -48,6 +58,8 @@ class RecordedMachine:
         self._loader = loader
         self._sources = Sources(loader)
         self._code: Code | None = None
+        self._unwinder: Unwinder | None = None
+        self._sane = sane
         self._frames = Frames(loader, kernel, self._sources if inline else None)
         # By tid, for whoever needs names often: never copied or replaced.
         self.comms: Comms = self._threads.comms
@@ -147,7 +159,19 @@ class RecordedMachine:
             else:
                 # perf takes a chain with another marker for damaged.
                 return []
+        if sample.event.attr.sample_type & _UNWINDABLE == _UNWINDABLE:
+            frames += self._unwound(sample)
         return frames
+
+    def _unwound(self, sample: Sample) -> list[Frame]:
+        if self._unwinder is None:
+            from ptrace_client.perf_symbols.unwind import Unwinder
+
+            self._unwinder = Unwinder(self._loader, sane=self._sane)
+        maps = self._spaces.find(sample.pid, sample.tid)
+        find, sources = self._frames.find_unwound, self._sources
+        addresses = self._unwinder.addresses(sample, maps, MAX_STACK)
+        return [find(maps, address, sources) for address in addresses if address]
 
     def _comm(self, record: Record) -> None:
         self._threads.comm_record(record.data, record.start, record.end)
@@ -193,12 +217,14 @@ def open_machine(
     vmlinux: str | None = None,
     symfs: str = "",
     inline: bool = False,
+    sane: bool = False,
 ) -> RecordedMachine:
     """Return the machine of a recording, to which its records are yet to be applied.
 
     `kallsyms` and `vmlinux` are files that tell the kernel's symbols in place of what is found;
     `symfs` is the folder under which the recorded host's files lie. With `inline`, inlined
-    functions have entries of their own in all chains, as perf has them since 6.4.
+    functions have entries of their own in all chains, as perf has them since 6.4. With `sane`,
+    stacks are unwound without perf's mistakes.
 
     Raise ClientError where `kallsyms` or `vmlinux` cannot tell symbols.
     """
@@ -212,4 +238,4 @@ def open_machine(
     root = os.path.abspath(symfs) if symfs else ""
     kernel = Kernel(KernelSources(recording, kallsyms, vmlinux, root), dsos)
     loader = Loader(root)
-    return RecordedMachine(recording, kernel, dsos, loader, inline=inline)
+    return RecordedMachine(recording, kernel, dsos, loader, inline=inline, sane=sane)

@@ -17,6 +17,8 @@ class Maps:
         self._starts: list[int] = []
         self._maps: list[Map] = []
         self.frames: dict[int, Any] = {}
+        # The same for stacks that are unwound here.
+        self.unwound: dict[int, Any] = {}
 
     def __iter__(self) -> Iterator[Map]:
         return iter(self._maps)
@@ -39,7 +41,7 @@ class Maps:
         at = bisect_right(self._starts, new.start)
         self._starts.insert(at, new.start)
         self._maps.insert(at, new)
-        self.frames.clear()
+        self.forget()
 
     def replace(self, new: Map) -> None:
         """Add a mapping in place of what it covers, as mmap() does; the rest of that stays."""
@@ -56,14 +58,19 @@ class Maps:
                 kept.append(replace(old, start=new.end, pgoff=pgoff))
         self._maps[first:last] = kept
         self._starts[first:last] = [part.start for part in kept]
-        self.frames.clear()
+        self.forget()
 
     def remove(self, old: Map) -> None:
         """Take a mapping out, if it is there."""
         if old in self._maps:
             at = self._maps.index(old)
             del self._maps[at], self._starts[at]
-            self.frames.clear()
+            self.forget()
+
+    def forget(self) -> None:
+        """Empty what was worked out."""
+        self.frames.clear()
+        self.unwound.clear()
 
     def copy(self) -> Maps:
         """Return the same mappings for a new address space."""
