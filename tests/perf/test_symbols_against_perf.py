@@ -111,6 +111,18 @@ def test_stacks_of_the_shared_recordings(recording: Recorder, name: str) -> None
     assert any("sym" in entry for one in samples for entry in one["callchain"])
 
 
+@pytest.mark.parametrize("options", [("-g",), ("-s", "-rdynamic")])
+def test_stacks_that_perf_unwinds(folder: Path, options: Sequence[str]) -> None:
+    program = _build(folder / "unwound", *options, "-O2", "-fomit-frame-pointer")
+    dwarf = ("-e", "cpu-clock", "-F", "500", "--call-graph", "dwarf,4096")
+
+    samples = _same(_record(folder / "unwound.data", program, dwarf))
+
+    assert {"main", "own_code", "_start"} <= _symbols(samples)
+    lines = {entry.get("sym_srcline", "") for one in samples for entry in one["callchain"]}
+    assert any(line.startswith("places.c:") for line in lines) is (options == ("-g",))
+
+
 def test_a_stripped_program_has_its_exports_only(folder: Path) -> None:
     program = _build(folder / "stripped", "-s", "-rdynamic")
 

@@ -202,7 +202,9 @@ class FrameTable:
     def _read_cie(self, at: int) -> _Cie:
         cursor, end, _ = self._entry(at)
         version = cursor.number("<B")
-        text_end = self._frames.index(b"\0", cursor.at, cursor.at + 16)
+        text_end = self._frames.find(b"\0", cursor.at, cursor.at + 16)
+        if text_end < 0:
+            raise IndexError("a CIE is cut")
         augmentation = self._frames[cursor.at : text_end]
         cursor.at = text_end + 1
         code, data = cursor.unsigned(), cursor.signed()

@@ -26,6 +26,7 @@ from ptrace_client.perf_symbols.dwarf_expression import evaluate
 from ptrace_client.perf_symbols.files import cached, opened, own_vdso
 from ptrace_client.perf_symbols.loading import Loader
 from ptrace_client.perf_symbols.maps import Maps
+from ptrace_client.perf_symbols.model import Dso, Map
 from ptrace_elf.elf import Elf, ElfError
 
 # The numbers of registers in perf's samples (asm/perf_regs.h) by those of DWARF (System V ABI
@@ -81,21 +82,20 @@ class Unwinder:
         self, registers: dict[int, int], stack: _Stack, maps: Maps, behind_call: bool
     ) -> tuple[dict[int, int], bool] | None:
         """The caller's registers, and whether it is in a call; None where there is none."""
-        row = self._row(maps, registers[_IP] - behind_call)
-        if row is None:
-            caller = _by_frame_pointer(registers, stack)
-            return None if caller is None else (caller, True)
-        caller = _apply(row, registers, stack)
-        return None if caller is None else (caller, not row.is_signal_frame)
-
-    def _row(self, maps: Maps, address: int) -> Row | None:
+        address = registers[_IP] - behind_call
         map = maps.find(address)
-        if map is None or map.absolute or not isinstance(map.dso, LoadedDso):
+        found = None if map is None else self._table(map.dso)
+        row = None if map is None or found is None else self._row(maps, map, address, *found)
+        if row is not None:
+            caller = _apply(row, registers, stack)
+            return None if caller is None else (caller, not row.is_signal_frame)
+        if found is None and not self._sane:
+            # perf gives up where there is no table at all.
             return None
-        found = self._table(map.dso)
-        if found is None:
-            return None
-        table, elf = found
+        caller = _by_frame_pointer(registers, stack)
+        return None if caller is None else (caller, True)
+
+    def _row(self, maps: Maps, map: Map, address: int, table: FrameTable, elf: Elf) -> Row | None:
         if self._sane:
             linked = elf.address_of(map.to_file(address))
             return None if linked is None else table.row(linked)
@@ -105,7 +105,8 @@ class Unwinder:
         base = int(elf.loaded[0]["vaddr"]) & -_PAGE if len(elf.loaded) else 0
         return table.row((address - lowest.start + lowest.pgoff + base) & _MASK)
 
-    def _table(self, dso: LoadedDso) -> tuple[FrameTable, Elf] | None:
+    def _table(self, dso: Dso) -> tuple[FrameTable, Elf] | None:
+        assert isinstance(dso, LoadedDso)
         if dso not in self._tables:
             self._tables[dso] = self._read(dso)
         return self._tables[dso]
