@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
+from ptrace_client.collector import calm_collector
 from ptrace_client.dispatch import Dispatcher
 from ptrace_client.ends import LostConnection, exit_status, explain_end
 from ptrace_client.errors import ClientError
@@ -32,8 +31,6 @@ __all__ = ["EventStream", "RunOptions", "load_script", "run_script"]
 _MS = 1_000_000
 _S = 1_000_000_000
 _text = attrgetter("text")
-# Objects that may be new before the collector runs.
-_NEW_OBJECTS = 50_000
 # Indentation of what __print_stat__ prints, as perf-prof passes it.
 _STAT_INDENT = 4
 
@@ -98,7 +95,7 @@ def run_script(
     """
     run = _Run(script, options, reconnector)
     try:
-        with run.signals.installed(), _calm_collector():
+        with run.signals.installed(), calm_collector():
             return run.run(open_stream)
     except EndRun as end:
         status = end.status
@@ -117,20 +114,6 @@ def _exit_status(code: object) -> int:
         return code
     print(code, file=sys.stderr)
     return 1
-
-
-@contextlib.contextmanager
-def _calm_collector() -> Iterator[None]:
-    """Keep the garbage collector from looking through events that wait too often.
-
-    With Python's own threshold it takes a third of the time of ordered events.
-    """
-    threshold = gc.get_threshold()
-    gc.set_threshold(_NEW_OBJECTS, *threshold[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*threshold)
 
 
 class _Run:

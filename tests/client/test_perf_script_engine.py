@@ -43,12 +43,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
         functions: dict[str, Any],
         options: DialectOptions = DialectOptions(),  # noqa: B008
         selectors: tuple[str, ...] = (),
+        limit: int | None = None,
     ) -> dict[str, Any]:
         content = made if isinstance(made, bytes) else made.file()
         recording = open_recording(written(tmp_path, content))
         script = PerfScript("script.py", functions)
         try:
-            run_recording(script, recording, open_machine(recording), options, selectors)
+            run_recording(script, recording, open_machine(recording), options, selectors, limit)
         finally:
             recording.close()
         return functions
@@ -300,6 +301,16 @@ def test_other_events_than_selected_are_left_out(run: Run) -> None:
     script = run(made, {WAKEUP: Calls(), "process_event": Calls()}, selectors=("cpu-clock",))
     assert script[WAKEUP] == []
     assert len(script["process_event"]) == 1
+
+
+def test_a_limit_counts_what_handlers_take(run: Run) -> None:
+    made = two_events()
+    for time in range(1, 10):
+        made.sample(21, 10 * time)
+        made.sample(11, 10 * time + 1, tail=wakeup_raw(made, time))
+    script = run(made, {WAKEUP: Calls(), "trace_end": Calls()}, limit=3)
+    assert [call[-1] for call in script[WAKEUP]] == [1, 2, 3]
+    assert len(script["trace_end"]) == 1
 
 
 @pytest.mark.parametrize("as_pipe", [False, True])

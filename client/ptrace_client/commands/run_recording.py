@@ -31,8 +31,8 @@ def run_on_recording(
 ) -> int:
     """Run the script `module` on the recording `path` ("-": stdin) and return the exit status.
 
-    `selectors` name the events that it is to get; all without any. `run_options` are for
-    scripts of PerfEvents.
+    `selectors` name the events that it is to get; all without any. Of `run_options` only
+    -N is for scripts of perf's dialect, too.
     """
     recording = open_recording(path)
     if not recording.is_pipe:
@@ -56,7 +56,9 @@ def run_on_recording(
         # System calls are to have the names of the recorded host.
         set_traced_machine(recording.features.arch)
         perf_script = load_perf_script(module, arguments)
-        status = run_recording(perf_script, recording, machine, options, selectors)
+        status = run_recording(
+            perf_script, recording, machine, options, selectors, run_options.exit_n
+        )
     except EndRun as end:
         status = end.status
     finally:

@@ -24,14 +24,19 @@ def idle_warning(script: PerfScript, events: Sequence[RecordedEvent], recording:
         return None
     if script.namespace.get(_EXPORT) or any(name.startswith(_COUNTS) for name in script.namespace):
         return None
-    if any(script.handler(name) is not None for event in events for name in _handlers(event)):
+    if any(takes(script, event) for event in events):
         return None
     own = [name for name in script.namespace if "__" in name.strip("_")]
     own = [name for name in own if script.handler(name) is not None]
     names = list(dict.fromkeys(event.name for event in events))
     has = f"has {_list(names)}" if names else "has no events"
-    takes = f"its handlers are {_list(own)}" if own else "it has no handler for these"
-    return terminal_safe(f"{script.path} gets no events: {recording} {has}, {takes}")
+    wants = f"its handlers are {_list(own)}" if own else "it has no handler for these"
+    return terminal_safe(f"{script.path} gets no events: {recording} {has}, {wants}")
+
+
+def takes(script: PerfScript, event: RecordedEvent) -> bool:
+    """Return whether the script has a function for the samples of an event now."""
+    return any(script.handler(name) is not None for name in _handlers(event))
 
 
 def _handlers(event: RecordedEvent) -> Iterable[str]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
+from ptrace_client.collector import calm_collector
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data import model
 from ptrace_client.perf_data.attr import EventKind, SampleType
-from ptrace_client.perf_data.model import Buffer, RecordedEvent, Recording, Sample, Sink
+from ptrace_client.perf_data.model import Buffer, Record, RecordedEvent, Recording, Sample, Sink
 from ptrace_client.perf_data.selection import is_selected, select_events
-from ptrace_client.perf_script.coverage import idle_warning
+from ptrace_client.perf_script.coverage import idle_warning, takes
 from ptrace_client.perf_script.db_export import DbExport, start_export
 from ptrace_client.perf_script.options import DialectOptions
 from ptrace_client.perf_script.read_groups import ReadGroups
@@ -42,14 +44,15 @@ def run_recording(
     machine: Machine,
     options: DialectOptions,
     selectors: Sequence[str] = (),
+    limit: int | None = None,
 ) -> int:
     """Call a loaded script's handlers with the events of a recording; return the exit status.
 
-    With `selectors` only the samples of these events are handed over. Where the recording is
-    damaged, what precedes is delivered and trace_end is called; then ClientError is raised.
-    SystemExit is the script's own.
+    With `selectors` only the samples of these events are handed over, with `limit` only so many.
+    Where the recording is damaged, what precedes is delivered and trace_end is called; then
+    ClientError is raised. SystemExit is the script's own.
     """
-    engine = _Engine(script, recording, machine, options, selectors)
+    engine = _Engine(script, recording, machine, options, selectors, limit)
     try:
         engine.tell_notes()
         script.begin(engine.context)
@@ -76,11 +79,13 @@ class _Engine:
         machine: Machine,
         options: DialectOptions,
         selectors: Sequence[str],
+        limit: int | None,
     ) -> None:
         self._script = script
         self._recording = recording
         self._machine = machine
         self._selectors = selectors
+        self._limit = limit
         self._stopping = False
         # How many of the recording's notes the user has been told.
         self._told = 0
@@ -112,7 +117,7 @@ class _Engine:
 
     def read(self) -> ClientError | None:
         """Deliver all records, until SIGINT; return what is wrong with the recording."""
-        with self._stopped_by_signals():
+        with self._stopped_by_signals(), calm_collector():
             try:
                 if not self._recording.is_pipe:
                     self._check_events()
@@ -140,7 +145,8 @@ class _Engine:
 
     def _deliver(self) -> None:
         context, apply, others = self.context, self._machine.apply, self.others.take
-        for batch in self._recording.batches():
+        batches = self._recording.batches()
+        for batch in batches if self._limit is None else self._first(batches, self._limit):
             for record in batch:
                 event, kind, misc, data, start, end, time = record
                 if event is None:
@@ -158,6 +164,19 @@ class _Engine:
                         die(error)
                 if self._stopping:
                     return
+
+    def _first(self, batches: Iterable[Sequence[Record]], limit: int) -> Iterator[Sequence[Record]]:
+        """Yield the records up to the `limit`th that a handler takes."""
+        for record in itertools.chain.from_iterable(batches):
+            if record.event is not None and self._is_taken(record.event):
+                limit -= 1
+            yield (record,)
+            if not limit:
+                return
+
+    def _is_taken(self, event: RecordedEvent) -> bool:
+        taken = self._export is not None or takes(self._script, event)
+        return taken and is_selected(event, self._selectors)
 
     def _first_sink(self, event: RecordedEvent) -> Sink:
         if not is_selected(event, self._selectors):
