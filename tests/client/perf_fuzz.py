@@ -83,7 +83,7 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
 
 
-def main(paths: list[str], count: int = 150) -> None:
+def main(paths: list[str], count: int = 80) -> None:
     """Read mutants of each file."""
     import zstandard  # noqa: F401 - loaded in front of the limit, as a part of the program
 

@@ -17,6 +17,7 @@ from perf_files import (
 )
 
 from ptrace_client.errors import ClientError
+from ptrace_client.perf_data import features, tracing_data
 from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.recording import open_recording
 
@@ -54,6 +55,9 @@ def test_files_of_other_tools_and_empty_ones(tmp_path: Path) -> None:
     assert told(tmp_path, b"tracing data v7, by another tool") == not_ours
     assert told(tmp_path, b"P") == not_ours
     assert told(tmp_path, b"PERFILE2") == not_ours
+    assert (
+        told(tmp_path, one_sample()[:90]) == "header, byte 8: the header says that it has 104 bytes"
+    )
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
@@ -67,6 +71,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     ("place", "number", "wanted"),
     [
         (8, 105, "header, byte 8: the header says that it has 105 bytes"),
+        (8, 104 << 56, "header, byte 8: the header says"),
         (16, 0, "header, byte 16: the size of attrs is 0; perf record did not end"),
         (24, HUGE, "header, byte 24: the section of attrs lies behind the end"),
         (32, HUGE, "header, byte 24: the section of attrs lies behind the end"),
@@ -158,6 +163,25 @@ def test_tracing_data_that_lies(tmp_path: Path) -> None:
         made = two_events()
         made.features[TRACING_DATA] = patched(whole, place, number)
         assert told(tmp_path, made.file()).startswith("tracing data, byte ")
+
+
+def test_formats_that_are_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = two_events()
+    long = FORMAT.format(name="sched_wakeup", id=300) + " " * (256 << 10)
+    made.features[TRACING_DATA] = made.tracing({"sched": [long]})
+    assert told(tmp_path, made.file()).startswith("it has no format of the tracepoint 300, ")
+    monkeypatch.setattr(tracing_data, "MOST_TRACING_DATA", 1000)
+    assert "bytes are too many for what perf copies of tracefs" in told(tmp_path, made.file())
+
+
+def test_features_that_are_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "_MOST_KEPT", 10)
+    made = two_events()
+    made.features |= {13: b"12345678", 14: b"12345678"}
+    kept = open_recording(written(tmp_path, made.file())).features.other
+    assert (kept[13], kept[14]) == (b"12345678", b"12")
+    made.features[HOSTNAME] = made.pack("I", 2 << 20) + bytes(2 << 20)
+    assert told(tmp_path, made.file()).endswith(f"a text of {2 << 20} bytes")
 
 
 def test_a_tracepoint_without_its_format(tmp_path: Path) -> None:

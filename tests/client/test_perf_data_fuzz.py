@@ -75,7 +75,7 @@ def test_whole_recordings_are_read(tmp_path: Path, seed: str) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_recordings_cut_at_each_place(tmp_path: Path, seed: str) -> None:
     content = SEEDS[seed]()
-    for size in range(0, len(content), 5):
+    for size in range(0, len(content), 11):
         read_all(written(tmp_path, content[:size]))
 
 

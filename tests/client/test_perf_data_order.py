@@ -140,6 +140,24 @@ def test_samples_of_unknown_ids_are_left_out_and_counted(tmp_path: Path) -> None
     ]
 
 
+def test_what_has_the_id_0_is_of_the_first_event(tmp_path: Path) -> None:
+    made = two_events()
+    made.sample(0, 10, tail=wakeup_raw(made, 1))
+    (record,) = opened(tmp_path, made).records()
+    assert record.event is not None
+    assert record.event.index == 0
+
+
+def test_an_id_is_of_the_event_that_took_it_last(tmp_path: Path) -> None:
+    made = MadeRecording()
+    made.event(EventKind.SOFTWARE, 0, ids=(1,))
+    made.event(EventKind.SOFTWARE, 1, ids=(1,))
+    made.sample(1, 10)
+    (record,) = opened(tmp_path, made).records()
+    assert record.event is not None
+    assert record.event.index == 1
+
+
 def test_kinds_that_nobody_knows_are_passed_on(tmp_path: Path) -> None:
     made = two_events()
     made.record(200, b"whatever")

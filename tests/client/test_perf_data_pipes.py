@@ -14,12 +14,12 @@ from perf_files import FORMAT, MadeRecording, two_events, wakeup_raw, written
 from zstandard import ZstdCompressor
 
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_data import compressed
+from ptrace_client.perf_data import compressed, order
 from ptrace_client.perf_data.attr import EventKind
 from ptrace_client.perf_data.model import Recording, RecordKind
 from ptrace_client.perf_data.recording import open_recording
 
-ORDERS = pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
+ORDERS = pytest.mark.parametrize("prefix", ["<", ">"], ids=["little", "big"])
 
 
 @pytest.fixture(params=["pipe", "saved"])
@@ -53,8 +53,8 @@ def found(recording: Recording) -> list[tuple[str, int]]:
 
 
 @ORDERS
-def test_a_pipe_holds_the_same_as_a_file(piped: Callable[[bytes], Recording], order: str) -> None:
-    made = two_events(order)
+def test_a_pipe_holds_the_same_as_a_file(piped: Callable[[bytes], Recording], prefix: str) -> None:
+    made = two_events(prefix)
     made.record(RecordKind.THREAD_MAP, made.pack("Q", 0))
     made.sample(11, 30, tail=wakeup_raw(made, 5))
     made.sample(21, 20)
@@ -94,6 +94,36 @@ def _attr(kind: int, config: int) -> bytes:
     aside = MadeRecording()
     aside.event(kind, config)
     return aside.events[0].attr
+
+
+def test_names_may_come_before_their_events(piped: Callable[[bytes], Recording]) -> None:
+    made = MadeRecording()
+    made.event(EventKind.SOFTWARE, 0, ids=(21,), name="own")
+    made.event(EventKind.SOFTWARE, 1, ids=(31,), name="other")
+    whole = made.pipe()
+    described = made.declared(RecordKind.HEADER_FEATURE, made.pack("Q", 12) + made.describe())
+    made.sample(31, 20)
+    recording = piped(whole[:16] + described + whole[16:] + made.records[0])
+    assert found(recording) == [("other", 20)]
+    assert [event.name for event in recording.events] == ["own", "other"]
+
+
+@pytest.mark.parametrize("size", [(64 << 20) + 8, (1 << 32) - 1])
+def test_formats_that_are_too_many_are_refused(tmp_path: Path, size: int) -> None:
+    made = two_events()
+    made.features.clear()
+    made.record(RecordKind.HEADER_TRACING_DATA, made.pack("II", size, 0))
+    with pytest.raises(ClientError, match=rf"tracing data of {size} bytes"):
+        open_recording(written(tmp_path, made.pipe()))
+
+
+def test_formats_come_once(tmp_path: Path) -> None:
+    made = two_events()
+    again = made.features[1] + b"\0" * (-len(made.features[1]) % 8)
+    made.record(RecordKind.HEADER_TRACING_DATA, made.pack("II", len(again), 0))
+    made.records.append(again)
+    with pytest.raises(ClientError, match=r"tracing data, byte .*: there is more of it"):
+        open_recording(written(tmp_path, made.pipe()))
 
 
 def test_formats_may_be_larger_than_what_a_pipe_holds(piped: Callable[[bytes], Recording]) -> None:
@@ -197,8 +227,8 @@ def pressed(made: MadeRecording, pieces: list[bytes]) -> None:
 
 
 @ORDERS
-def test_compressed_records_are_in_place(piped: Callable[[bytes], Recording], order: str) -> None:
-    made = two_events(order)
+def test_compressed_records_are_in_place(piped: Callable[[bytes], Recording], prefix: str) -> None:
+    made = two_events(prefix)
     made.sample(11, 30, tail=wakeup_raw(made, 5))
     made.sample(21, 20)
     made.record(RecordKind.FINISHED_ROUND)
@@ -256,6 +286,17 @@ def test_compressed_records_that_end_too_early_are_told(tmp_path: Path) -> None:
     made.records.clear()
     pressed(made, [content[:-1]])
     assert damaged(tmp_path, made).endswith("records: the compressed ones end in the middle of one")
+
+
+def test_memory_for_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "MOST_HELD", 100)
+    made = two_events()
+    pieces = [made.sample(21, time) for time in (40, 30, 20, 10)]
+    made.records.clear()
+    pressed(made, pieces)
+    recording = open_recording(written(tmp_path, made.file()))
+    # Three do not fit, so they go; the fourth comes too late.
+    assert [record.time for record in recording.records()] == [20, 30, 40, 10]
 
 
 def test_what_is_not_zstd_is_told(tmp_path: Path) -> None:

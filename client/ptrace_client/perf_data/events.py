@@ -106,7 +106,7 @@ class Events:
         if len(self.all) == 1:
             self.id_place = id_place(attr)
         for id in ids:
-            self.by_id.setdefault(id, event)
+            self.by_id[id] = event
         self.common = self._common()
         return event
 

@@ -7,6 +7,7 @@ known beforehand; behind them each depends on what precedes it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -52,7 +53,7 @@ class Layout:
         self.event: RecordedEvent | None = None
         self.fixed, self._least = _fixed(self._type, order)
         self._unpack = _unpacker(self.fixed)
-        self._make = _maker([name for name, _, _ in self.fixed], attr.sample_period)
+        self._make = _maker(tuple(name for name, _, _ in self.fixed), attr.sample_period)
         self._before_raw: list[Callable[[Cursor, Sample], None]] = []
         self._from_raw: list[Callable[[Cursor, Sample], None]] = []
         self._plan()
@@ -266,6 +267,7 @@ class Layout:
         sample.aux = cursor.take(cursor.u64())
 
 
+@functools.lru_cache(maxsize=64)
 def _fixed(kinds: SampleType, order: str) -> tuple[tuple[tuple[str, int, str], ...], int]:
     """Return the members of SampleLayout.fixed and where what follows them starts."""
     places: dict[str, tuple[str, int, str]] = {}
@@ -281,6 +283,7 @@ def _fixed(kinds: SampleType, order: str) -> tuple[tuple[tuple[str, int, str], .
     return tuple(sorted(places.values(), key=lambda member: member[1])), place
 
 
+@functools.lru_cache(maxsize=64)
 def _unpacker(
     fixed: tuple[tuple[str, int, str], ...],
 ) -> Callable[[Buffer, int], tuple[int, ...]]:
@@ -293,7 +296,8 @@ def _unpacker(
     return struct.Struct(pattern).unpack_from
 
 
-def _maker(names: list[str], period: int) -> Callable[..., Sample]:
+@functools.lru_cache(maxsize=64)
+def _maker(names: tuple[str, ...], period: int) -> Callable[..., Sample]:
     """Return what makes a Sample of its event, misc and the fixed members in their order.
 
     It is generated, for it runs once for each sample and says one thing only: which of its
