@@ -362,6 +362,8 @@ def test_events_by_which_perf_follows_tasks_are_no_events(tmp_path: Path) -> Non
     names = [schema.name for schema in described_events(recording, [])]
     assert names == ["sched_wakeup", "cpu-clock:u"]
     assert [schema.name for schema in described_events(recording, ["dummy:HG"])] == ["dummy:HG"]
+    with pytest.raises(ClientError, match=r"it has sched:sched_wakeup, cpu-clock:u$"):
+        described_events(recording, ["net"])
 
 
 def test_the_wall_clock_is_the_recordings(tmp_path: Path) -> None:

@@ -95,7 +95,11 @@ def print_recording_template(path: str, selectors: Sequence[str], perf_script: b
             print(script_template(described_events(recording, selectors), command), end="")
             return
         events = sampled_events(recording, selectors)
-        formats = [event.format for event in events if event.format is not None]
-        print(starter_script(formats, sampled=len(formats) < len(events)), end="")
+        chosen = {event.format.id for event in events if event.format is not None}
+        # As perf does it: of all that the recording describes, in that order.
+        known = recording.tracing.formats.values() if recording.tracing is not None else ()
+        formats = [format for format in known if format.id in chosen or not selectors]
+        sampled = any(event.format is None for event in events)
+        print(starter_script(formats, sampled=sampled), end="")
     finally:
         recording.close()

@@ -71,7 +71,7 @@ def _is_named(event: RecordedEvent, name: str) -> bool:
 
 
 def _unknown(recording: Recording, name: str) -> str:
-    known = list(dict.fromkeys(event.name for event in recording.events))
+    known = list(dict.fromkeys(event.name for event in sampled_events(recording, ())))
     near = difflib.get_close_matches(name, known, 1)
     if near:
         hint = f"did you mean {near[0]}?"
