@@ -109,8 +109,12 @@ def perf_sample_srccode(context: ScriptContext, /) -> SourceCode:
 
 
 def perf_config_get(name: str, /) -> str | None:
-    """Return a setting of perf's configuration: there is none here."""
-    return None
+    """Return what perf's configuration has for "section.key", None where it is not set."""
+    if not isinstance(name, str):
+        raise TypeError(f"argument 1 must be str, not {type(name).__name__}")
+    from ptrace_client.perf_script.perf_config import setting
+
+    return setting(name)
 
 
 def _checked(context: object) -> ScriptContext:
