@@ -294,6 +294,29 @@ def test_statistics_are_handed_over_by_round(run: Run) -> None:
     assert script["stat__interval"] == [(10,), (20,)]
 
 
+def test_counts_of_everything_by_everything_are_refused(run: Run) -> None:
+    made = MadeRecording()
+    made.event(EventKind.SOFTWARE, 0, ids=(21,), name="cpu-clock", sample_type=0, flags=0)
+    made.features[EVENT_DESC] = made.describe()
+    threads = b"".join(made.pack("Q16s", number, b"x") for number in range(2000))
+    made.record(RecordKind.THREAD_MAP, made.pack("Q", 2000) + threads)
+    made.record(RecordKind.CPU_MAP, made.pack("4H", 2, 0, 0, 60_000))
+    made.record(RecordKind.STAT_ROUND, made.pack("QQ", 0, 1))
+    with pytest.raises(ClientError, match="counts of 2000 threads on each of 6000"):
+        run(made, {"stat__cpu-clock": Calls()})
+
+
+def test_a_tracepoint_with_endless_fields_is_refused(run: Run) -> None:
+    made = two_events()
+    field = "\tfield:u64 value{};\toffset:8;\tsize:8;\tsigned:0;\n"
+    fields = "".join(field.format(number) for number in range(5000))
+    text = FORMAT.format(name="sched_wakeup", id=300).replace("\n\nprint", f"\n{fields}\nprint")
+    made.features[TRACING_DATA] = made.tracing({"sched": [text]})
+    made.sample(11, 1, tail=wakeup_raw(made, 5))
+    with pytest.raises(ClientError, match="sched:sched_wakeup has 5001 fields"):
+        run(made, {WAKEUP: Calls()})
+
+
 def test_other_events_than_selected_are_left_out(run: Run) -> None:
     made = two_events()
     made.sample(11, 1, tail=wakeup_raw(made, 5))

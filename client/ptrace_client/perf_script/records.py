@@ -40,7 +40,7 @@ class OtherRecords:
     def __init__(self, script: PerfScript, recording: Recording) -> None:
         self._script = script
         self._recording = recording
-        self._statistics = Statistics(recording, script.call)
+        self._statistics = Statistics(recording, script)
         # Events that the kernel dropped: as it told at once, and as its counters say at the end.
         self._lost_told = 0
         self._lost_counted = 0

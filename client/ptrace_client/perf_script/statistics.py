@@ -7,9 +7,9 @@ python_process_stat in tools/perf/util/scripting-engines/trace-event-python.c.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
+from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.model import RecordedEvent, Recording
 from ptrace_client.perf_data.record_bodies import (
     CpuMap,
@@ -18,9 +18,7 @@ from ptrace_client.perf_data.record_bodies import (
     StatRound,
     ThreadMap,
 )
-
-# Calls a function of the script by its name, if there is one.
-Call: TypeAlias = Callable[..., bool]
+from ptrace_client.perf_script.script import PerfScript
 
 # Tags of STAT_CONFIG, and of aggr_mode the one where there is a sum only.
 _AGGREGATION: Final = 0
@@ -28,6 +26,8 @@ _SCALE: Final = 2
 _GLOBAL: Final = 1
 # What -1, any processor, is in a map's list.
 _ANY_CPU: Final = 0xFFFF
+# Threads times processors: either of them is 1 where perf stat counts by the other.
+_MOST_COUNTS: Final = 1 << 18
 _U64: Final = (1 << 64) - 1
 
 
@@ -61,9 +61,10 @@ _NONE: Final = Count(0, 0, 0)
 class Statistics:
     """The counts of a recording, and which of them a script has got."""
 
-    def __init__(self, recording: Recording, call: Call) -> None:
+    def __init__(self, recording: Recording, script: PerfScript) -> None:
         self._recording = recording
-        self._call = call
+        self._script = script
+        self._call = script.call
         self._aggregation = 0
         self._scale = False
         self._cpus: tuple[int, ...] | None = None
@@ -98,13 +99,24 @@ class Statistics:
     def _round(self, time: int) -> None:
         for event in self._recording.events:
             name = "stat__" + event.name.replace(":", "_")
+            if self._script.handler(name) is None:
+                continue
             if self._aggregation == _GLOBAL:
                 self._call(name, -1, -1, time, *self._sum(event))
-                continue
-            for place, thread in enumerate(self._threads or ()):
-                for cpu in self._cpus or ():
-                    self._call(name, cpu, thread, time, *self._one(event, cpu, place))
+            else:
+                self._each(event, name, time)
         self._call("stat__interval", time)
+
+    def _each(self, event: RecordedEvent, name: str, time: int) -> None:
+        threads, cpus = self._threads or (), self._cpus or ()
+        if len(threads) * len(cpus) > _MOST_COUNTS:
+            raise ClientError(
+                f"{self._recording.path}: counts of {len(threads)} threads on each of "
+                f"{len(cpus)} processors are more than perf stat takes"
+            )
+        for place, thread in enumerate(threads):
+            for cpu in cpus:
+                self._call(name, cpu, thread, time, *self._one(event, cpu, place))
 
     def _sum(self, event: RecordedEvent) -> Count:
         total = _NONE
@@ -115,8 +127,11 @@ class Statistics:
 
     def _one(self, event: RecordedEvent, cpu: int, thread: int) -> Count:
         place = event.index, cpu, thread
+        count = self._counts.get(place)
+        if count is None:
+            return _NONE
         # What was not counted anew goes on from its difference, as in perf.
-        self._counts[place] = self._finished(place, self._counts.get(place, _NONE))
+        self._counts[place] = self._finished(place, count)
         return self._counts[place]
 
     def _finished(self, place: tuple[int, int, int], count: Count) -> Count:
