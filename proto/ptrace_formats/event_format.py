@@ -26,6 +26,11 @@ _INTEGER_SIZES = (1, 2, 4, 8)
 _RECORD_BYTES = 1 << 16
 
 
+# The kernel's own are shorter than 8 KiB, with some 30 fields; recordings may come from anyone.
+_TEXT_CHARACTERS = 1 << 17
+_FIELDS = 512
+
+
 class FormatError(ValueError):
     """A text is not what the kernel writes into a `format` file."""
 
@@ -78,6 +83,8 @@ class EventFormat:
 
 def parse_format(system: str, text: str) -> EventFormat:
     """Parse the text of a `format` file. Raise FormatError where it is none."""
+    if len(text) > _TEXT_CHARACTERS or text.count("\tfield:") > _FIELDS:
+        raise FormatError(f"it has {len(text)} characters and {text.count('field:')} fields")
     head, _, print_fmt = text.partition("\nprint fmt: ")
     name = re.search(r"^name: (.*)$", head, re.MULTILINE)
     event_id = re.search(r"^ID: (\d+)$", head, re.MULTILINE)

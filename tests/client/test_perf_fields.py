@@ -6,8 +6,8 @@ from struct import pack
 
 import pytest
 
-from ptrace_client.perf_script.fields import field_code, perf_field
-from ptrace_formats.event_format import EventFormat, parse_format
+from ptrace_client.perf_script.fields import ArrayValues, field_code, perf_field
+from ptrace_formats.event_format import EventFormat, FormatError, parse_format
 
 COMMON = (
     "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n"
@@ -166,6 +166,42 @@ def test_common_fields_for_generated_code() -> None:
         "common_pid": -42,
         "v0": 0xFFFFFFFF,
     }
+
+
+def test_common_fields_are_there_whatever_the_format_says() -> None:
+    # GIVEN a format with one common field below another, one under a field, and one missing
+    text = COMMON.replace("common_flags;\toffset:2", "common_flags;\toffset:1")
+    text = text.replace("common_preempt_count", "preempt")
+    fields = "\tfield:u64 x;\toffset:2;\tsize:8;\tsigned:0;\n"
+    format = parse_format("test", f'name: a\nID: 7\nformat:\n{text}\n{fields}\nprint fmt: ""\n')
+    names = ("common_type", "common_flags", "common_preempt_count", "common_pid")
+    code = field_code(format, common=names)
+    # THEN each is unpacked, or 0
+    for name in names:
+        assert name in code.names or code.scope[name] == 0
+    assert "common_pid" in code.names
+    assert code.reader()(HEADER + bytes(8), 0, 16) == (42 << 16,)
+
+
+def test_long_texts_are_not_kept() -> None:
+    values = ArrayValues(text=True)
+    assert values[b"short\0"] == "short"
+    assert values[b"x" * 1000 + b"\0"] == "x" * 1000
+    assert list(values) == [b"short\0"]
+    for number in range(10_000):
+        values[b"%d\0" % number]
+    assert len(values) <= 4096
+
+
+@pytest.mark.parametrize("count", [513, 100_000])
+def test_formats_without_end_are_refused(count: int) -> None:
+    with pytest.raises(FormatError, match="fields"):
+        event(*(f"u8 f{number}@8+1" for number in range(count)))
+
+
+def test_many_fields_over_each_other_are_read() -> None:
+    format = event(*(f"u8 f{number}@8+1" for number in range(512 - 4)))
+    assert values(format, HEADER + b"\x07") == [7] * 508
 
 
 def test_sane_text_is_always_text() -> None:

@@ -22,6 +22,8 @@ from ptrace_formats.event_format import EventFormat, FormatField
 _UNSIGNED: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 # Values of text that are kept, by the bytes that they were made of.
 _REMEMBERED: Final = 4096
+# Bytes of a text that is worth it.
+_SHORT: Final = 256
 # What perf's own isprint() and isspace() take, up to a NUL (tools/lib/ctype.c: Latin-1).
 _TEXT: Final = re.compile(rb"[\t-\r -~\xa0-\xff]*\0")
 
@@ -79,9 +81,10 @@ class ArrayValues(dict[bytes, str | bytearray]):
         if self.text:
             value = _text(content)
             if value is not None:
-                if len(self) >= _REMEMBERED:
-                    self.clear()
-                self[content] = value
+                if len(content) <= _SHORT:
+                    if len(self) >= _REMEMBERED:
+                        self.clear()
+                    self[content] = value
                 return value
             self.text = False
             self.clear()
@@ -153,32 +156,57 @@ def field_code(
     """
     order = ">" if big_endian else "<"
     fields = tuple(perf_field(declared, sane=sane) for declared in format.fields)
-    scope: dict[str, object] = {}
-    places: list[Place] = []
-    for declared in format.common:
-        code = _UNSIGNED.get(declared.size)
-        if declared.name in common and code:
-            code = code.lower() if declared.signed else code
-            places.append(Place(declared.offset, declared.size, code, declared.name))
+    # What the format does not have is 0, as a global of the generated code.
+    scope: dict[str, object] = dict.fromkeys(common, 0)
+    places = _common_places(format, common)
     values = []
     for number, each in enumerate(fields):
         name = f"v{number}"
         if each.array:
             scope[f"c{number}"] = (SaneValues if sane else ArrayValues)(each.text)
-        values.append(_value(each, name, number))
-        code = each.code
-        if each.dynamic and each.array:
-            code = _UNSIGNED.get(each.size, "")
-        elif each.array:
-            code = f"{each.size}s"
-        if code:
-            places.append(Place(each.offset, each.size, code, name))
+        value, code = _value(each, name, number), _place_code(each)
+        place = Place(each.offset, each.size, code, name)
+        if code and any(_overlap(place, other) for other in places[: len(common)]):
+            value = _read_apart(place, value, order, scope)
+        elif code:
+            places.append(place)
+        values.append(value)
     layout, names, late = lay_out(places, order)
     for place in late:
-        scope[f"unpack_{place.name}"] = Struct(order + place.code).unpack_from
-        reading = f"unpack_{place.name}(data, at + {place.offset})[0]"
-        values = [_with(value, place.name, reading) for value in values]
+        number = int(place.name[1:])
+        values[number] = _read_apart(place, values[number], order, scope)
     return FieldCode(layout, names, fields, tuple(values), scope)
+
+
+def _common_places(format: EventFormat, wanted: Sequence[str]) -> list[Place]:
+    """Return where the wanted common fields lie, of those that lie apart."""
+    places: list[Place] = []
+    for declared in format.common:
+        code = _UNSIGNED.get(declared.size)
+        if declared.name in wanted and code:
+            code = code.lower() if declared.signed else code
+            place = Place(declared.offset, declared.size, code, declared.name)
+            if not any(_overlap(place, other) for other in places):
+                places.append(place)
+    return places
+
+
+def _overlap(one: Place, other: Place) -> bool:
+    return one.offset < other.offset + other.size and other.offset < one.offset + one.size
+
+
+def _place_code(each: PerfField) -> str:
+    """Return the struct code of what lies in the record itself, "" for what is not read."""
+    if each.array and not each.dynamic:
+        return f"{each.size}s"
+    return _UNSIGNED.get(each.size, "") if each.array else each.code
+
+
+def _read_apart(place: Place, value: str, order: str, scope: dict[str, object]) -> str:
+    """Return the value of a field that is not unpacked with the others."""
+    scope[f"unpack_{place.name}"] = Struct(order + place.code).unpack_from
+    reading = f"unpack_{place.name}(data, at + {place.offset})[0]"
+    return re.sub(rf"\b{place.name}\b", reading, value)
 
 
 def padded(data: Buffer, at: int, end: int, size: int) -> tuple[bytes, int, int]:
@@ -199,10 +227,6 @@ def _value(each: PerfField, name: str, number: int) -> str:
     if each.array:
         return f"c{number}[{name}]"
     return name if each.code else "0"
-
-
-def _with(expression: str, name: str, reading: str) -> str:
-    return re.sub(rf"\b{name}\b", reading, expression)
 
 
 def _tuple(parts: Iterable[str]) -> str:
