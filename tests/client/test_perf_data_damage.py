@@ -118,6 +118,20 @@ def test_events_whose_samples_cannot_be_told_apart(tmp_path: Path) -> None:
     made.event(EventKind.SOFTWARE, 0, ids=(1,), sample_type=SampleType.IP)
     made.event(EventKind.SOFTWARE, 1, ids=(2,), sample_type=SampleType.ID)
     assert "nothing tells them apart" in told(tmp_path, made.file())
+    made = MadeRecording()
+    made.event(EventKind.SOFTWARE, 0, sample_type=SampleType.IP)
+    made.event(EventKind.SOFTWARE, 1, sample_type=SampleType.IP)
+    assert "nothing tells them apart" in told(tmp_path, made.file())
+
+
+def test_counts_need_no_ids_in_samples(tmp_path: Path) -> None:
+    made = MadeRecording()
+    made.event(EventKind.SOFTWARE, 0, ids=(1,), sample_type=0)
+    made.event(EventKind.SOFTWARE, 1, ids=(2,), sample_type=0)
+    made.features = {HOSTNAME: made.text("h"), 19: b""}
+    made.record(76, made.pack("QIIQQQ", 2, 0, 0, 5, 6, 7))
+    recording = open_recording(written(tmp_path, made.file()))
+    assert [record.kind for record in recording.records()] == [76]
 
 
 @pytest.mark.parametrize("feature", [TRACING_DATA, HOSTNAME, EVENT_DESC])

@@ -211,6 +211,9 @@ def test_a_file_may_be_standard_input_but_not_come_through_a_pipe(tmp_path: Path
     command = [sys.executable, "-c", script]
     with Path(path).open("rb") as file:
         assert subprocess.check_output(command, stdin=file) == b"1\n"
+    assert subprocess.check_output(command, input=b"") == (
+        b"standard input: nothing came; what was to record has failed\n"
+    )
     assert subprocess.check_output(command, input=Path(path).read_bytes()) == (
         b"standard input: this is a perf.data file, whose parts are not in their order; give its "
         b"name instead of piping it\n"

@@ -112,10 +112,11 @@ class Events:
 
     def check(self) -> None:
         """Raise ClientError where samples cannot be told apart, as perf does."""
-        if len({id_at for id_at, _ in self._places}) > 1:
+        places = {id_at for id_at, _ in self._places}
+        if len(self.all) > 1 and (len(places) > 1 or 0 in places):
             raise ClientError(
-                f"{self._path}: attrs: the samples of its events have their ids at different "
-                "places, so that nothing tells them apart"
+                f"{self._path}: attrs: the samples of its events have no ids, or have them at "
+                "different places, so that nothing tells them apart"
             )
 
     def complete(self, event: RecordedEvent, tracing: TracingData | None) -> None:

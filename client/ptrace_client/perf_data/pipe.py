@@ -33,6 +33,8 @@ class Pipe:
 
     def _read_header(self) -> str:
         start = self._at_least(b"", PIPE_HEADER_SIZE)
+        if not start:
+            raise ClientError(f"{self._path}: nothing came; what was to record has failed")
         order, is_pipe = byte_order(start[:PIPE_HEADER_SIZE], self._path)
         if not is_pipe:
             raise ClientError(

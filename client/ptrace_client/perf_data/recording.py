@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.cursor import Cursor, damage
 from ptrace_client.perf_data.declarations import Declarations
+from ptrace_client.perf_data.features import Feature
 from ptrace_client.perf_data.header import (
     PIPE_HEADER_SIZE,
     Section,
@@ -171,7 +172,9 @@ class _RecordedFile(_Recording):
             self._declared.add(attr, self._read_ids(Section(cursor.u64(), cursor.u64())))
         if not self.events:
             raise cursor.fail("there is no event")
-        self._declared.events.check()
+        if Feature.STAT not in self._header.features:
+            # Counts have the id of their event in records of their own.
+            self._declared.events.check()
 
     def _read_ids(self, section: Section) -> tuple[int, ...]:
         cursor = self._section("ids", section)
@@ -205,8 +208,8 @@ class _RecordedFile(_Recording):
             # perf writes the size and the features at the end.
             self._unfinished = True
             self.notes.append(
-                f"{self.path}: the size of the data is 0 in the header, so perf record did not "
-                "end; what there is is read"
+                f"{self.path}: the size of the data is 0 in the header: perf record did not "
+                "end, and what it writes last is missing"
             )
             return []
         return [*zip(header.features, table, strict=True)]
