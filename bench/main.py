@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control import measure_control
+from dialects import HANDLERS as DIALECT_HANDLERS
+from dialects import measure_dialects
 from empty_call import cpu_per_million
 from latency import measure_latency
 from measure import measure
 from ours import Daemon, Ours
 from peers import Bcc, Bpftrace, PerfFile, PerfPipe
 from producer import CONSUMER_CPU, PRODUCER_CPU, Producer
-from report import Results, page
+from reading import SCRIPTS, measure_reading, record
+from report import Results, dialect_table, page, reading_table
 from tool import Tool
 from wildcard import measure_bcc, measure_ours
 
@@ -68,6 +71,11 @@ def main(arguments: Sequence[str]) -> int:
         directory = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         headers = find_headers(directory / "state").path
         daemon = resources.enter_context(Daemon(directory))
+        if options.scripts:
+            results = Results()
+            _measure_scripts(effort, directory, daemon, Producer(directory), results, peers=True)
+            print(dialect_table(results.dialects), reading_table(results.readings), sep="\n\n")
+            return 0
         results = _run(effort, directory, headers, daemon, peers=not options.ours)
     text = page(results, " ".join(["bench/run", *arguments]))
     options.output.write_text(text)
@@ -79,6 +87,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round, to see it work")
     parser.add_argument("--ours", action="store_true", help="leave the other tools out")
+    parser.add_argument(
+        "--scripts", action="store_true", help="print what perf's scripts cost, and nothing else"
+    )
     parser.add_argument("--output", type=Path, default=PAGE, help="the page to write")
     return parser.parse_args(arguments)
 
@@ -107,11 +118,33 @@ def _run(effort: Effort, directory: Path, headers: Path, daemon: Daemon, peers: 
     if peers:
         _progress("BCC, wildcard")
         results.wildcards["BCC, one function each"] = [measure_bcc(headers)]
+    _measure_scripts(effort, directory, daemon, producer, results, peers=peers)
     _progress("control calls")
     busy = directory / "busy"
     busy.mkdir()
     results.controls = measure_control(busy, producer, effort.control_seconds)
     return results
+
+
+def _measure_scripts(
+    effort: Effort,
+    directory: Path,
+    daemon: Daemon,
+    producer: Producer,
+    results: Results,
+    *,
+    peers: bool,
+) -> None:
+    """Measure scripts in perf's dialect, live and, with `peers`, on a recording of perf's."""
+    file = record(directory, producer, effort.slow_calls) if peers else None
+    for number in range(1, effort.rounds + 1):
+        _progress(f"scripts in perf's dialect, round {number} of {effort.rounds}")
+        for handler in DIALECT_HANDLERS:
+            cost = measure_dialects(daemon, producer, handler, effort.calls)
+            results.dialects.setdefault(handler, []).append(cost)
+        for handler in SCRIPTS if file is not None else ():
+            for name, reading in measure_reading(file, handler).items():
+                results.readings.setdefault((name, handler), []).append(reading)
 
 
 _OUR_HANDLERS = ("count", "fields", "batch")

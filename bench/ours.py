@@ -54,21 +54,25 @@ class Daemon:
 class Ours(Tool):
     """ptrace-client run, on the session's daemon."""
 
-    def __init__(self, daemon: Daemon, handler: str, calls: int, event: str = EVENT) -> None:
+    def __init__(
+        self, daemon: Daemon, handler: str, calls: int, event: str = EVENT, script: str = ""
+    ) -> None:
         self.name, self.handler, self.calls = "ptraced", handler, calls
-        self._daemon = daemon
-        self._command: list[str | Path] = [_PROGRAMS / "ptrace-client", "run"]
-        self._command += ["--socket", daemon.socket, "-e", event, "-i", _INTERVAL_MS]
-        self._command += ["-v", HANDLERS / f"ours_{handler}.py"]
+        self.daemon, self.script = daemon, script or f"ours_{handler}.py"
+        self.command: list[str | Path] = [_PROGRAMS / "ptrace-client", "run"]
+        self.command += ["--socket", daemon.socket, "-e", event, "-i", _INTERVAL_MS]
+        self.command += ["-v", HANDLERS / self.script]
 
     def start(self) -> Run:
-        return _OursRun(self._command, self._daemon.pid)
+        return OursRun(self.command, self.daemon)
 
 
-class _OursRun(Run):
-    def __init__(self, command: Sequence[str | Path], daemon: int) -> None:
+class OursRun(Run):
+    """A started client; its first process."""
+
+    def __init__(self, command: Sequence[str | Path], daemon: Daemon) -> None:
         super().__init__()
-        self._daemon = daemon
+        self._daemon = daemon.pid
         self._client = self.spawn(command)
 
     def pids(self) -> list[int]:

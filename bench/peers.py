@@ -67,10 +67,10 @@ class PerfFile(Tool):
 
     def __init__(self, directory: Path, calls: int) -> None:
         self.calls = calls
-        self._file = directory / "perf.data"
+        self.file = directory / "perf.data"
 
     def start(self) -> Run:
-        return _PerfFileRun(self._file)
+        return _PerfFileRun(self.file)
 
 
 class _PerfRun(Run):

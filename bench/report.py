@@ -15,8 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from control import SESSIONS, Control
+from dialects import DialectCost
 from latency import RATE, Latency
 from measure import Measurement, Result
+from reading import Reading
 from wildcard import WILDCARD, Wildcard
 
 # A tool's name and its handler.
@@ -33,6 +35,10 @@ class Results:
     latencies: dict[str, list[Latency]] = field(default_factory=dict)
     wildcards: dict[str, list[Wildcard]] = field(default_factory=dict)
     controls: list[Control] = field(default_factory=list)
+    # By handler.
+    dialects: dict[str, list[DialectCost]] = field(default_factory=dict)
+    # By program and handler; empty without perf.
+    readings: dict[Key, list[Reading]] = field(default_factory=dict)
 
 
 def page(results: Results, command: str) -> str:
@@ -50,6 +56,8 @@ def page(results: Results, command: str) -> str:
         "controls": control_table(results.controls),
         "wildcard": WILDCARD,
         "wildcards": wildcard_table(results.wildcards),
+        "dialects": dialect_table(results.dialects),
+        "readings": reading_table(results.readings),
     }
     return re.sub(r"@(\w+)@", lambda hole: holes[hole[1]], template)
 
@@ -122,6 +130,34 @@ def wildcard_table(wildcards: Mapping[str, Sequence[Wildcard]]) -> str:
         for name, measured in wildcards.items()
     ]
     return _table(["tool", "start, s", "end, s"], rows)
+
+
+def dialect_table(dialects: Mapping[str, Sequence[DialectCost]]) -> str:
+    """One row for each handler; the ratio is the median of those of the rounds."""
+    rows = [
+        [
+            handler,
+            f"{statistics.median(one.ours for one in measured):.3f}",
+            f"{statistics.median(one.perf for one in measured):.3f}",
+            f"{statistics.median(one.perf / one.ours for one in measured):.2f}",
+        ]
+        for handler, measured in dialects.items()
+    ]
+    return _table(["handler", "our dialect", "perf's dialect", "ratio"], rows)
+
+
+def reading_table(readings: Mapping[Key, Sequence[Reading]]) -> str:
+    """One row for each program and handler."""
+    rows = [
+        [
+            name,
+            handler,
+            f"{statistics.median(one.rate for one in measured):,.0f}",
+            f"{statistics.median(one.cpu_per_million for one in measured):.2f}",
+        ]
+        for (name, handler), measured in readings.items()
+    ]
+    return _table(["tool", "handler", "events/s", "CPU s per million events"], rows)
 
 
 def _median(measured: Iterable[Measurement], value: Callable[[Measurement], float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +34,15 @@ DYNAMIC_KINDS = frozenset(
     )
 )
 _LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class RowData:
+    """What a batch has besides its event: `count` rows of a CPU."""
+
+    cpu: int
+    count: int
+    rows: bytes | memoryview
 
 
 class RowLayout:
@@ -81,7 +91,7 @@ class RowLayout:
         )
         self.chain_index = len(self.fields) + self._keeps_row
 
-    def rows(self, batch: pb.Batch) -> Iterator[tuple[Any, ...]]:
+    def rows(self, batch: pb.Batch | RowData) -> Iterator[tuple[Any, ...]]:
         """Iterate over the batch's rows; operator.length_hint() tells how many are left.
 
         Raise ClientError where the batch does not fit the layout.
@@ -93,25 +103,25 @@ class RowLayout:
             raise self._damaged(f"{len(rows)} rows instead of {batch.count}")
         return iter(rows)
 
-    def fixed_rows(self, batch: pb.Batch) -> bytes:
+    def fixed_rows(self, batch: pb.Batch | RowData) -> bytes | memoryview:
         """Return the rows of a batch without dynamic data, back to back."""
         data = batch.rows
         if len(data) != batch.count * self._struct.size:
             raise self._damaged(f"{len(data)} bytes for {batch.count} rows")
         return data
 
-    def _walk(self, data: bytes) -> Iterator[tuple[Any, ...]]:
+    def _walk(self, data: bytes | memoryview) -> Iterator[tuple[Any, ...]]:
         for start, end in row_spans(data):
             if end - start < self._struct.size or end > len(data):
                 raise self._damaged(f"a row of {end - start} bytes")
             row = self._struct.unpack_from(data, start)
-            yield (*row, data[start:end]) if self._keeps_row else row
+            yield (*row, bytes(data[start:end])) if self._keeps_row else row
 
     def _damaged(self, what: str) -> ClientError:
         return ClientError(f"the server sent a damaged batch of {self.event}: {what}", 1)
 
 
-def row_spans(data: bytes) -> Iterator[tuple[int, int]]:
+def row_spans(data: bytes | memoryview) -> Iterator[tuple[int, int]]:
     """Yield start and end, in bytes, of every row of a batch with dynamic data."""
     position = 0
     while position < len(data):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from itertools import repeat
 from typing import Any
 
-from ptrace_client.decode import RowLayout
+from ptrace_client.decode import RowData, RowLayout
 from ptrace_client.event import PerfEvent
 from ptrace_client.event_class import cpu_class, event_class
 from ptrace_client.stacks import StackTable
@@ -41,7 +41,7 @@ class EventDecoder:
         """Iterate over the events of a batch. Raise ClientError where it is damaged."""
         return self.events(batch.cpu, self.rows(batch))
 
-    def rows(self, batch: pb.Batch) -> Iterator[tuple[Any, ...]]:
+    def rows(self, batch: pb.Batch | RowData) -> Iterator[tuple[Any, ...]]:
         """Iterate over a batch's rows; operator.length_hint() tells how many are left.
 
         Chains are looked up now: the rows do not mind if the table forgets them later.

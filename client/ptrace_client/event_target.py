@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from ptrace_client.decode import RowData
 from ptrace_client.event import PerfEvent
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.fusing import fuse
@@ -34,7 +35,7 @@ class EventTarget:
         if timed and columns is not None:
             wanted = columns | {"_time"}
         self._decoder = EventDecoder(schema, realtime_offset, wanted, stacks)
-        self.rows: Callable[[pb.Batch], Rows] = self._decoder.rows
+        self.rows: Callable[[pb.Batch | RowData], Rows] = self._decoder.rows
         self.items: Callable[[int, Rows], Iterator[PerfEvent]] = self._decoder.events
         self.fused: Fused | None = None
         # All columns are for a handler that may do with an event what is not seen in its source.

@@ -8,6 +8,7 @@ from operator import itemgetter
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
+from ptrace_client.decode import RowData
 from ptrace_proto import ptrace_pb2 as pb
 
 # What is merged: a time in ns, and whatever belongs to it.
@@ -59,7 +60,7 @@ class Merger:
 
 
 class _Held(NamedTuple):
-    batch: pb.Batch
+    batch: RowData
     rows: Iterator[Row]
 
 
@@ -74,7 +75,7 @@ class BatchMerger:
     def __init__(
         self,
         schema: pb.EventSchema,
-        rows: Callable[[pb.Batch], Iterator[Row]],
+        rows: Callable[[RowData], Iterator[Row]],
         mixed: Callable[[int, Iterator[Row]], Iterable[Row]],
     ) -> None:
         # Rows that came after a mark that said they had been sent, count.
@@ -94,11 +95,13 @@ class BatchMerger:
 
     def add(self, batch: pb.Batch) -> None:
         """Take a batch. Raise ClientError where it is damaged."""
-        rows = self._decode(batch)
+        # A message copies its bytes each time that it is asked for them.
+        kept = RowData(batch.cpu, batch.count, batch.rows)
+        rows = self._decode(kept)
         if self._at_once:
-            self._rows.extend(self._mixed(batch.cpu, rows))
-        elif batch.count:
-            self._held.append(_Held(batch, rows))
+            self._rows.extend(self._mixed(kept.cpu, rows))
+        elif kept.count:
+            self._held.append(_Held(kept, rows))
 
     def take(self, until: int | None = None) -> list[tuple[int, Iterator[Row]]]:
         """Return what happened before `until`, ns, in order of time; everything for None.
@@ -142,7 +145,7 @@ class BatchMerger:
         self._held = kept
         return taken
 
-    def _place(self, batch: pb.Batch, time: int) -> int:
+    def _place(self, batch: RowData, time: int) -> int:
         """Return how many rows are older than `time`."""
         size, data = self._row_size, batch.rows
 
@@ -155,11 +158,7 @@ class BatchMerger:
             return batch.count
         return bisect_left(range(batch.count), time, key=time_of)
 
-    def _part(self, batch: pb.Batch, start: int, end: int) -> pb.Batch:
+    def _part(self, batch: RowData, start: int, end: int) -> RowData:
         size = self._row_size
-        return pb.Batch(
-            schema_id=batch.schema_id,
-            cpu=batch.cpu,
-            count=end - start,
-            rows=batch.rows[start * size : end * size],
-        )
+        data = memoryview(batch.rows)[start * size : end * size]
+        return RowData(batch.cpu, end - start, data)

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from ptrace_client.decode import RowData
 from ptrace_client.script_errors import ScriptErrors
 from ptrace_client.stacks import StackTable
 from ptrace_proto import ptrace_pb2 as pb
@@ -37,7 +38,7 @@ class Target(Protocol):
     def fused(self) -> Fused | None:
         """What handles rows without an item and a call for each; None where that cannot be."""
 
-    def rows(self, batch: pb.Batch) -> Rows:
+    def rows(self, batch: pb.Batch | RowData) -> Rows:
         """Iterate over a batch's rows; operator.length_hint() tells how many are left.
 
         The first column is the time wherever rows are put in order. Raise ClientError where the

@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import add
 from typing import Any
 
-from ptrace_client.decode import RowLayout
+from ptrace_client.decode import RowData, RowLayout
 from ptrace_client.errors import ClientError
 from ptrace_client.event_fields import is_sample
 from ptrace_client.order import MIXED
@@ -58,7 +58,7 @@ class RowTarget:
         else:
             self._loop(rows, cpu)
 
-    def rows(self, batch: pb.Batch) -> Rows:
+    def rows(self, batch: pb.Batch | RowData) -> Rows:
         """Iterate over a batch's rows, see targets.Target."""
         rows, place = self._layout.rows(batch), self._layout.stack_index
         return rows if place is None else self._stacks.resolved(rows, place)
