@@ -230,6 +230,28 @@ def test_the_recordings_table_tells_builds_by_path(program: Path) -> None:
         assert (found.map.dso.build_id, found.symbol) == (b"\1" * 20, None)
 
 
+def test_files_of_one_path_are_told_apart(program: Path) -> None:
+    told = Told()
+    for tid, inode in ((1, 0), (2, 5), (3, 6), (4, 5), (5, 0)):
+        told.mmap2(tid, AT, 0x1000, str(program), inode=inode)
+    found = [told.machine.locate(tid, CpuMode.USER, AT).map for tid in range(1, 6)]
+
+    dsos = [one.dso for one in found if one]
+    # What nobody told more of is the first that the path stood for.
+    assert dsos[0] is dsos[1] is dsos[3] is dsos[4]
+    assert dsos[2] is not dsos[0]
+
+
+def test_many_files_of_one_path_take_no_longer_each() -> None:
+    told = Told()
+    for number in range(5000):
+        told.mmap2(7, AT + 0x1000 * number, 0x1000, "/file", inode=number + 1)
+        told.ksymbol((1 << 63) + 16 * number, 16, "late")
+
+    assert told.machine.locate(7, CpuMode.USER, AT + 0x1000 * 4999).map is not None
+    assert told.machine.locate(7, CpuMode.KERNEL, (1 << 63) + 5).symbol_offset == 5
+
+
 def test_a_file_that_is_gone_is_found_by_its_build(program: Path, tmp_path: Path) -> None:
     id = build_id(program)
     folder = tmp_path / "debug/.build-id" / id.hex()[:2] / id.hex()[2:]
@@ -300,6 +322,18 @@ def test_the_vdso_has_its_functions() -> None:
 
 def test_chains_are_as_deep_as_perfs() -> None:
     assert len(Told().chain(7, *range(1, 500))) == 127
+
+
+def test_no_more_is_kept_than_some_frames(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptrace_client.perf_symbols.frames._CACHE_MAX", 50)
+    told = Told()
+    for tid in range(1, 9):
+        told.mmap2(tid, AT, 0x10000, str(program))
+        told.chain(tid, *range(AT, AT + 40))
+        spaces = [told.machine._spaces.find(None, one) for one in range(1, 9)]
+        assert sum(len(maps.frames) for maps in spaces) <= 50
+
+    assert told.names(3, _address(program, "global")) == ["global"]
 
 
 def test_damaged_records_are_ignored() -> None:

@@ -164,6 +164,20 @@ def test_code_of_other_widths_and_samples_without_registers(program: Path) -> No
     assert told.machine.callchain(sample) == []
 
 
+def test_stacks_of_other_machines_are_told_of_once(
+    program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = Told(features={"arch": "aarch64"})
+
+    for _ in range(2):
+        assert told.machine.callchain(_sample(5, [0] * 10)) == []
+
+    assert capsys.readouterr().err == (
+        "warning: stacks that were copied with samples are unwound only for x86_64: chains of "
+        "this recording (aarch64) lack their user part\n"
+    )
+
+
 def test_stacks_without_end_are_cut(program: Path) -> None:
     told = _told(program, sane=True)
     told.mmap2(7, AT * 2 // 3, 0x1000, "//anon")

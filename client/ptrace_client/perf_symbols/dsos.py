@@ -28,14 +28,6 @@ class FileId(NamedTuple):
     inode: int = 0
     generation: int = 0
 
-    def may_be(self, other: FileId) -> bool:
-        """Whether both may be one file: what is unknown fits, and so does any generation to 0."""
-        if not any(self) or not any(other):
-            return True
-        if self[:3] != other[:3]:
-            return False
-        return self.generation == other.generation or not (self.generation and other.generation)
-
 
 _ANY_FILE = FileId()
 
@@ -60,35 +52,48 @@ class Dsos:
     """All files and images of a recording by name."""
 
     def __init__(self) -> None:
-        self._by_long_name: dict[str, list[LoadedDso]] = {}
+        # By path: the one that nobody told the FileId of, else the first.
+        self._any: dict[str, LoadedDso] = {}
+        # By path and FileId without its generation, then by generation.
+        self._by_id: dict[tuple[str, int, int, int], dict[int, LoadedDso]] = {}
+        self._in_header: dict[str, LoadedDso] = {}
         self._by_short_name: dict[str, LoadedDso] = {}
+        self._kernel: LoadedDso | None = None
 
     def header_build_id(self, name: str, build_id: bytes) -> None:
         """Note the build id that the recording's table has for a path or image."""
         dso = self.find_or_add(name)
         dso.build_id, dso.is_in_header = build_id, True
+        self._in_header.setdefault(name, dso)
         if is_module_name(name):
             dso.is_kernel = dso.is_module = True
             self.set_short_name(dso, module_name(name))
         elif name.startswith(KERNEL) or name.rpartition("/")[2].startswith("vmlinux"):
             dso.is_kernel = True
+            self._kernel = self._kernel or dso
 
     def find_or_add(self, name: str, id: FileId = _ANY_FILE) -> LoadedDso:
-        """Return the file of that path, another one where the path stood for several."""
-        known = self._by_long_name.setdefault(name, [])
-        for dso in known:
-            if id.may_be(dso.id):
-                if any(id) and not any(dso.id):
-                    dso.id = id
-                return dso
-        dso = LoadedDso(name, name, _base_name(name), b"", id=id)
-        known.append(dso)
-        self._by_short_name.setdefault(dso.short_name, dso)
-        return dso
+        """Return the file of that path, another one where the path stood for several.
+
+        What is not known of a FileId fits any, and so does a generation of 0.
+        """
+        known = self._any.get(name)
+        if not any(id):
+            return known or self._add(name, id)
+        if known is not None and not any(known.id):
+            known.id = id
+            self._by_id[(name, *id[:3])] = {id.generation: known}
+            return known
+        same = self._by_id.get((name, *id[:3]), {})
+        if id.generation in same or 0 in same:
+            return same.get(id.generation) or same[0]
+        if same and not id.generation:
+            return next(iter(same.values()))
+        return self._add(name, id)
 
     def in_header(self, name: str) -> LoadedDso | None:
         """Return the one of a path that the recording's table tells the build id of."""
-        return next((dso for dso in self._by_long_name.get(name, ()) if dso.is_in_header), None)
+        return self._in_header.get(name)
 
     def find_short(self, short_name: str) -> LoadedDso | None:
         """Return the first that is called so."""
@@ -107,13 +112,10 @@ class Dsos:
 
     def kernel(self) -> LoadedDso:
         """Return the kernel's image."""
-        for known in self._by_long_name.values():
-            for dso in known:
-                if dso.is_kernel and not dso.is_module:
-                    return dso
-        dso = self.find_or_add(KERNEL)
-        dso.is_kernel = True
-        return dso
+        if self._kernel is None:
+            self._kernel = self.find_or_add(KERNEL)
+            self._kernel.is_kernel = True
+        return self._kernel
 
     def set_short_name(self, dso: LoadedDso, short_name: str) -> None:
         """Call it so."""
@@ -121,6 +123,14 @@ class Dsos:
             del self._by_short_name[dso.short_name]
         dso.short_name = short_name
         self._by_short_name.setdefault(short_name, dso)
+
+    def _add(self, name: str, id: FileId) -> LoadedDso:
+        dso = LoadedDso(name, name, _base_name(name), b"", id=id)
+        self._any.setdefault(name, dso)
+        if any(id):
+            self._by_id.setdefault((name, *id[:3]), {})[id.generation] = dso
+        self._by_short_name.setdefault(dso.short_name, dso)
+        return dso
 
 
 def module_name(path: str) -> str:

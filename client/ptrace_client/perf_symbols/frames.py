@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 from ptrace_client.perf_symbols.dsos import LoadedDso
 from ptrace_client.perf_symbols.kernel import Kernel
@@ -12,6 +13,7 @@ from ptrace_client.perf_symbols.model import Location, Map, Symbol
 from ptrace_client.perf_symbols.sources import Inlined, Sources
 
 _ADDRESSES = 1 << 64
+# Frames that are kept, of all address spaces together: some hundred bytes each.
 _CACHE_MAX = 200_000
 
 
@@ -52,6 +54,9 @@ class Frames:
         self._loader = loader
         self._kernel = kernel
         self._sources = sources
+        # Address spaces of which frames are kept, and how many frames.
+        self._used: WeakSet[Maps] = WeakSet()
+        self._count = 0
 
     def find(self, maps: Maps | None, address: int) -> Frame:
         """Return the frame of an address among mappings; None: it cannot be in any."""
@@ -59,14 +64,27 @@ class Frames:
             return Frame(Location(address, None, None, 0), [])
         frame: Frame | None = maps.frames.get(address)
         if frame is None:
-            frame = _kept(maps.frames, address, self._make(maps, address, self._sources))
+            frame = self._kept(maps, maps.frames, address, self._sources)
         return frame
 
     def find_unwound(self, maps: Maps, address: int, sources: Sources) -> Frame:
         """Return the frame of an unwound stack: of these perf expands the inlined functions."""
         frame: Frame | None = maps.unwound.get(address)
         if frame is None:
-            frame = _kept(maps.unwound, address, self._make(maps, address, sources))
+            frame = self._kept(maps, maps.unwound, address, sources)
+        return frame
+
+    def _kept(
+        self, maps: Maps, frames: dict[int, Frame], address: int, sources: Sources | None
+    ) -> Frame:
+        if self._count >= _CACHE_MAX:
+            for used in self._used:
+                used.forget()
+            self._used.clear()
+            self._count = 0
+        self._count += 1
+        self._used.add(maps)
+        frame = frames[address] = self._make(maps, address, sources)
         return frame
 
     def _make(self, maps: Maps, address: int, sources: Sources | None) -> Frame:
@@ -83,13 +101,6 @@ class Frames:
         location = Location(address, found, symbol, offset)
         inlined = sources.inlined(location) if sources and symbol else []
         return Frame(location, inlined)
-
-
-def _kept(frames: dict[int, Frame], address: int, frame: Frame) -> Frame:
-    if len(frames) >= _CACHE_MAX:
-        frames.clear()
-    frames[address] = frame
-    return frame
 
 
 def _offset(map: Map, symbol: Symbol, place: int) -> int:

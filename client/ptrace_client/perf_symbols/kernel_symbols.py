@@ -23,8 +23,8 @@ from ptrace_client.perf_symbols.files import (
     opened,
 )
 from ptrace_client.perf_symbols.kallsyms import read_kallsyms, reference_addresses
-from ptrace_client.perf_symbols.kernel import Kernel
-from ptrace_client.perf_symbols.model import Map
+from ptrace_client.perf_symbols.kernel import Kernel, LateSymbol
+from ptrace_client.perf_symbols.model import Dso, Map
 from ptrace_client.perf_symbols.table import SymbolTable
 from ptrace_client.printing import terminal_safe
 from ptrace_elf.elf import ElfError, build_id_in
@@ -52,14 +52,18 @@ def load_image(kernel: Kernel) -> None:
 
 def take_late(kernel: Kernel) -> None:
     """Add the functions that came at run time."""
+    late_by_dso: dict[Dso, list[LateSymbol]] = {}
     for late in kernel.late:
-        dso = late.map.dso
+        late_by_dso.setdefault(late.map.dso, []).append(late)
+    for dso, symbols in late_by_dso.items():
         assert isinstance(dso, LoadedDso)
         if dso.symbols is None:
             dso.symbols = SymbolTable()
-        start = np.array([late.map.to_file(late.start) % (1 << 64)], np.uint64)
-        name = late.name.encode(errors="surrogateescape")
-        dso.symbols.add(start, np.array([late.size], np.uint64), np.zeros(1, np.uint8), [name])
+        starts = [late.map.to_file(late.start) % (1 << 64) for late in symbols]
+        sizes = [late.size for late in symbols]
+        names = [late.name.encode(errors="surrogateescape") for late in symbols]
+        bindings = np.zeros(len(symbols), np.uint8)
+        dso.symbols.add(np.array(starts, np.uint64), np.array(sizes, np.uint64), bindings, names)
     kernel.late.clear()
 
 

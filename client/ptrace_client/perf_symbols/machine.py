@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,8 @@ class RecordedMachine:
         self._code: Code | None = None
         self._unwinder: Unwinder | None = None
         self._sane = sane
+        self._arch = recording.features.arch or platform.machine()
+        self._has_warned = False
         self._frames = Frames(loader, kernel, self._sources if inline else None)
         # By tid, for whoever needs names often: never copied or replaced.
         self.comms: Comms = self._threads.comms
@@ -164,6 +168,9 @@ class RecordedMachine:
         return frames
 
     def _unwound(self, sample: Sample) -> list[Frame]:
+        if self._arch != "x86_64":
+            self._warn_of_stacks()
+            return []
         if self._unwinder is None:
             from ptrace_client.perf_symbols.unwind import Unwinder
 
@@ -172,6 +179,17 @@ class RecordedMachine:
         find, sources = self._frames.find_unwound, self._sources
         addresses = self._unwinder.addresses(sample, maps, MAX_STACK)
         return [find(maps, address, sources) for address in addresses if address]
+
+    def _warn_of_stacks(self) -> None:
+        if not self._has_warned:
+            from ptrace_client.printing import terminal_safe
+
+            self._has_warned = True
+            print(
+                "warning: stacks that were copied with samples are unwound only for x86_64: chains "
+                f"of this recording ({terminal_safe(self._arch)}) lack their user part",
+                file=sys.stderr,
+            )
 
     def _comm(self, record: Record) -> None:
         self._threads.comm_record(record.data, record.start, record.end)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ptrace_client.perf_symbols.model import Map
+from ptrace_client.perf_symbols.model import Dso, Map
 
 
 class Maps:
@@ -19,6 +19,7 @@ class Maps:
         self.frames: dict[int, Any] = {}
         # The same for stacks that are unwound here.
         self.unwound: dict[int, Any] = {}
+        self._lowest: dict[Dso, Map] = {}
 
     def __iter__(self) -> Iterator[Map]:
         return iter(self._maps)
@@ -35,6 +36,13 @@ class Maps:
     def by_name(self, short_name: str) -> Map | None:
         """Return a mapping of what is called so."""
         return next((found for found in self._maps if found.dso.short_name == short_name), None)
+
+    def lowest(self, dso: Dso) -> Map | None:
+        """Return the first mapping of a file."""
+        if not self._lowest:
+            for one in reversed(self._maps):
+                self._lowest[one.dso] = one
+        return self._lowest.get(dso)
 
     def insert(self, new: Map) -> None:
         """Add a mapping beside those that there are."""
@@ -71,6 +79,7 @@ class Maps:
         """Empty what was worked out."""
         self.frames.clear()
         self.unwound.clear()
+        self._lowest.clear()
 
     def copy(self) -> Maps:
         """Return the same mappings for a new address space."""

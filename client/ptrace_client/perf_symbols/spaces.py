@@ -13,7 +13,7 @@ from ptrace_client.perf_symbols.threads import signed
 PROT_EXEC = 4
 _MAP_HUGETLB = 0x40000
 # Threads that are gone whose mappings are kept: records of several CPUs are not always in order.
-_GONE_MAX = 1024
+_GONE_MAX = 256
 # Memory that is of no file, though it has a name.
 _ANONYMOUS = re.compile(r"//anon\Z|/dev/zero|/anon_hugepage|\[stack|/SYSV|\[heap\]\Z")
 

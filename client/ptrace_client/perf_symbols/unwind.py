@@ -101,7 +101,7 @@ class Unwinder:
             return None if linked is None else table.row(linked)
         # perf has a file linked from where its lowest mapping is, be that another program's
         # that ran in the process before, or one to read the file.
-        lowest = next(one for one in maps if one.dso is map.dso)
+        lowest = maps.lowest(map.dso) or map
         base = int(elf.loaded[0]["vaddr"]) & -_PAGE if len(elf.loaded) else 0
         return table.row((address - lowest.start + lowest.pgoff + base) & _MASK)
 
