@@ -110,6 +110,10 @@ RECORDINGS: Final[dict[str, Wanted]] = {
         ("-e", "sched:sched_process_*,syscalls:sys_enter_wait4", "--call-graph", "fp"),
         ("children", "6"),
     ),
+    # Stacks as they were, for whoever reads them to walk.
+    "unwound": Wanted(
+        ("-e", "cpu-clock", "-F", "500", "--call-graph", "dwarf,4096"), ("spin", "60")
+    ),
     "faults": Wanted(("-e", "page-faults", "-d", "-c", "1"), ("touch", "200", "children", "2")),
     "fault-stacks": Wanted(("-e", "page-faults", "-d", "-c", "1", "-g"), ("touch", "100")),
     "physical": Wanted(("-e", "minor-faults", "-d", "--phys-data", "-c", "1"), ("touch", "200")),

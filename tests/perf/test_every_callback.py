@@ -24,7 +24,9 @@ def _differ(recording: Path, *args: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(RECORDINGS))
 def test_all_callbacks_have_the_arguments_that_perf_gives(recording: Recorder, name: str) -> None:
-    difference = _differ(recording(name), "functions")
+    # Instructions of BPF programs, which perf also records, are known to perf alone.
+    functions = () if name == "system-wide" else ("functions",)
+    difference = _differ(recording(name), *functions)
 
     assert not difference, difference
 
