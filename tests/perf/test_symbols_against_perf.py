@@ -104,6 +104,17 @@ def test_instructions_and_source_lines(folder: Path, options: Sequence[str]) -> 
         assert one["insn"]
 
 
+def test_inlined_functions_and_lines_are_in_chains_if_wanted(folder: Path) -> None:
+    program = _build(folder / "inline", "-g")
+    path = _record(folder / "inline.data", program)
+
+    plain = run_ours(path, SCRIPT)
+    inlined = run_ours(path, SCRIPT, options=("--inline",))
+
+    assert "sym_srcline" not in plain.stdout
+    assert '"sym_srcline": "places.c:' in inlined.stdout
+
+
 @pytest.mark.parametrize("name", ["fault-stacks", "uprobes"])
 def test_stacks_of_the_shared_recordings(recording: Recorder, name: str) -> None:
     samples = _same(recording(name))

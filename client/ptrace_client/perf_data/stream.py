@@ -55,7 +55,7 @@ def open_file_stream(
     if that is not 0.
     """
     if machine is None:
-        machine = open_machine(recording, inline=False)
+        machine = open_machine(recording, sane=True)
     return FileStream(recording, selectors, projections, machine, mark_interval)
 
 
