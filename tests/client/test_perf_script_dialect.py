@@ -53,6 +53,7 @@ PROF_SCRIPTS = {
     "sampled event": "def profile(event): print(event)",
     "annotated": "def malloc(each: object): print(each)",
     "a lambda": "sched__sched_switch = lambda event: print(event)",
+    "any arguments": "def sched__sched_switch(*args): print(args)\ndef __exit__(): pass",
     "methods called alike": """
         class Clock:
             def trace_begin(self): pass

@@ -173,9 +173,14 @@ def test_handlers_that_perf_refuses_are_told_of_once(
 
     def handler(n, c, cpu, s, ns, pid, comm, value):  # type: ignore[no-untyped-def]
         seen.append(value)
+        script[WAKEUP] = other
 
-    run(made, {WAKEUP: handler})
-    assert seen == [5, 6]
+    def other(n, c, cpu, s, ns, pid, comm, value):  # type: ignore[no-untyped-def]
+        seen.append(-value)
+
+    script: dict[str, Any] = {WAKEUP: handler}
+    run(made, script)
+    assert seen == [5, -6]
     assert capsys.readouterr().err == (
         "warning: sched__sched_wakeup has no common_callchain, and gets none: perf would abort "
         "(--strict does)\n"
@@ -360,6 +365,16 @@ def test_a_script_that_gets_nothing_is_told_of(
     error = capsys.readouterr().err
     assert error.startswith("warning: script.py gets no events: ")
     assert error.endswith(f"perf.data has sched:sched_wakeup, cpu-clock:u, {takes}\n")
+
+
+@pytest.mark.parametrize(
+    ("selector", "name"), [("sched", "process_event"), ("cpu-clock", "trace_unhandled")]
+)
+def test_tracepoints_and_other_events_have_functions_of_their_own(
+    run: Run, capsys: pytest.CaptureFixture[str], selector: str, name: str
+) -> None:
+    run(two_events(), {name: Calls()}, selectors=(selector,))
+    assert "gets no events" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
