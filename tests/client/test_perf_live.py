@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from event_samples import (
     BYTES,
+    CALLCHAIN,
     CHARS,
     DYNAMIC_STRING,
     SIGNED,
@@ -17,6 +18,7 @@ from event_samples import (
     make_mark,
     make_sample_schema,
     make_schema,
+    make_stack,
     make_started,
 )
 
@@ -72,6 +74,7 @@ class Run:
             self.script.errors(False),
             Losses(quiet=True),
             order=self.script.orders_always,
+            lost=self.script.lost,
         )
 
     @property
@@ -330,6 +333,78 @@ def test_samples_are_told_as_by_perf(tmp_path: Path) -> None:
 def test_a_script_without_a_handler_is_told(tmp_path: Path) -> None:
     with pytest.raises(ClientError, match=r"no handler for test:event: define test__event or"):
         Run(tmp_path, "def trace_begin():\n    pass\n", EVENT)
+
+
+def test_throttling_is_told_with_numbers_that_are_none(tmp_path: Path) -> None:
+    text = """
+        def throttle(*given):
+            seen.append(("throttle", *given))
+        def unthrottle(*given):
+            seen.append(("unthrottle", *given))
+        def trace_unhandled(a, b, c):
+            pass
+    """
+    run = Run(tmp_path, text, EVENT)
+    run.script.throttled(True, 5)
+    run.script.throttled(False, 7)
+    nobody = ((1 << 64) - 1, (1 << 64) - 1, -1, -1, -1)
+    assert run.seen == [("throttle", 5, *nobody), ("unthrottle", 7, *nobody)]
+
+
+def test_losses_are_told_to_scripts_that_ask(tmp_path: Path) -> None:
+    text = """
+        def __lost__(start, end):
+            seen.append((start, end))
+        def trace_unhandled(a, b, c):
+            pass
+    """
+    run = Run(tmp_path, text, EVENT)
+    loss = pb.Loss(schema_id=1, count=3, stage=pb.LOSS_STAGE_QUEUE, start_time=4, end_time=9)
+    run.dispatcher.message(pb.TraceResponse(losses=[loss]))
+    assert run.seen == [(4, 9)]
+
+
+def test_what_only_recordings_have_is_told(tmp_path: Path) -> None:
+    text = """
+        perf_db_export_mode = True
+        def context_switch(*given):
+            pass
+        def trace_unhandled(a, b, c):
+            pass
+    """
+    switches, tables = Run(tmp_path, text, EVENT).script.warnings([EVENT])
+    assert switches == (
+        "context_switch is not called on a live host: sched:sched_switch tells of switches, too"
+    )
+    assert tables == "tables for databases are filled from recordings (-i), not on a live host"
+
+
+def test_a_probe_may_have_the_name_that_perf_gives_it(tmp_path: Path) -> None:
+    schema = make_schema("uprobe:malloc", own=(("ip", UNSIGNED, 8),), alias="probe_libc__malloc")
+    schema.source = pb.EVENT_SOURCE_PROBE
+    head = HEAD.partition(", delta")[0]
+    run = Run(tmp_path, f"def probe_libc__malloc({head}, ip):\n    seen.append(ip)", schema)
+    run.send(make_batch(schema, {"_time": 1, "ip": 99}))
+    assert run.seen == [99]
+
+
+def test_stacks_are_callchains_shared_with_the_dictionary(tmp_path: Path) -> None:
+    schema = make_schema("test:event", own=OWN, common=(*COLUMNS, CALLCHAIN))
+    schema.stack = True
+    text = f"""
+        def test__event({HEAD}, sample):
+            seen.append(chain)
+            seen.append((sample["callchain"] is chain, sample["symbol"], sample["symoff"]))
+    """
+    run = Run(tmp_path, text, schema)
+    kernel = (1 << 63) + 0x108
+    stack = make_stack(4, (kernel, "leaf", 8, True, "[kernel.kallsyms]"), (5, "", 0, False, ""))
+    batch = make_batch(schema, {**FIRST, "_callchain": 4})
+    run.dispatcher.message(pb.TraceResponse(stacks=[stack], batches=[batch]))
+    run.dispatcher.finish()
+    symbol = {"start": kernel - 8, "end": kernel + 1, "binding": 1, "name": "leaf"}
+    leaf = {"ip": kernel, "sym": symbol, "sym_off": 8, "dso": "[kernel.kallsyms]"}
+    assert run.seen == [[leaf, {"ip": 5}], (True, "leaf", 8)]
 
 
 def test_expressions_have_no_names_of_the_script() -> None:

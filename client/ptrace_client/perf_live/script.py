@@ -27,12 +27,14 @@ _NO_ID: Final = (1 << 64) - 1
 _NO_NUMBER: Final = -1
 # Members of samples that are captured only for scripts that name them.
 _ON_REQUEST: Final = ("phys_addr",)
-# Callbacks that only recordings have something for.
+# Callbacks that only recordings have something for, and what there is instead.
 _RECORDED_ONLY: Final = {
-    "context_switch": "trace sched:sched_switch for switches",
-    "auxtrace_error": "hardware traces are read from recordings",
-    "stat__interval": "counts are read from recordings of perf stat",
+    "context_switch": "sched:sched_switch tells of switches, too",
+    "auxtrace_error": "hardware traces come from recordings (-i)",
+    "stat__interval": "counts come from recordings of perf stat (-i)",
 }
+# Set by scripts that want database export's tables.
+_EXPORT_MODE: Final = "perf_db_export_mode"
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ class LiveScript:
             for name, remedy in _RECORDED_ONLY.items()
             if self._script.handler(name) is not None
         ]
+        if self._script.namespace.get(_EXPORT_MODE):
+            texts.append("tables for databases are filled from recordings (-i), not on a live host")
         handlers = Handlers(self._script, self._context)
         idle = [schema for schema in schemas if handlers.chosen(schema)[1] is None]
         if idle:
