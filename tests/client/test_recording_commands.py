@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from perf_files import two_events, wakeup_raw, written
+
+from ptrace_client.perf_data.model import RecordKind
 
 PTRACE_CLIENT = Path(sys.executable).with_name("ptrace-client")
 SCRIPT = """\
@@ -67,6 +70,37 @@ def test_a_script_runs_on_a_recording(folder: Path, command: str, out: str) -> N
 def test_a_script_runs_on_a_pipe(folder: Path) -> None:
     status, out, err = client(folder, "run -q -i - script.py", "perf.pipe")
     assert (status, out, err) == (0, "[]\n10 99\n20 0x1000\n", "")
+
+
+def test_events_of_a_pipe_come_at_once_until_a_signal(folder: Path) -> None:
+    # GIVEN a pipe that stays open
+    (folder / "script.py").write_text(
+        "def __sample__(event):\n    print(event._time, flush=True)\n"
+        "def __exit__():\n    print('bye')\n"
+    )
+    made = two_events()
+    running = subprocess.Popen(
+        [PTRACE_CLIENT, "run", "-q", "-i", "-", "script.py"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert running.stdin is not None
+    assert running.stdout is not None
+    # WHEN rounds of events come
+    for time in (10, 20):
+        made.sample(21, time)
+        made.record(RecordKind.FINISHED_ROUND)
+    running.stdin.write(made.pipe())
+    running.stdin.flush()
+    # THEN those whose turn it is are there, without what comes next
+    assert running.stdout.readline() == b"10\n"
+    # AND a signal ends the reading
+    running.send_signal(signal.SIGINT)
+    running.stdin.write(b"".join(made.records))
+    out, _ = running.communicate(timeout=60)
+    assert out.splitlines()[-1] == b"bye"
+    assert running.returncode == 0
 
 
 def test_a_recording_is_printed(folder: Path) -> None:

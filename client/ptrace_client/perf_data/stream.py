@@ -131,18 +131,24 @@ class FileStream:
         """
         if self._ended:
             raise EOFError
-        chunk = [] if self._stopped else self._ahead
-        if not chunk:
+        chunk = [] if self._stopped else self._ahead or self._pull()
+        if not chunk or self._stopped:
             self._ended = True
             if self._error is not None and not self._stopped:
                 raise self._error
             return self._end()
-        self._ahead = self._pull()
+        # Of a pipe nothing waits for what comes next: that may take its time.
+        self._ahead = [] if self._recording.is_pipe else self._pull()
         message = self._message(chunk)
-        if self._ahead:
-            self._reached = max(self._reached, self._time_of(self._ahead))
-            message.mark.time = self._reached
+        self._reached = max(self._reached, self._passed(chunk))
+        message.mark.time = self._reached
         return message
+
+    def _passed(self, chunk: Sequence[Record]) -> int:
+        """Return the time before which all events are in `chunk` or before it."""
+        if self._ahead:
+            return self._time_of(self._ahead)
+        return max(record.time for record in chunk) + 1
 
     def stop(self) -> None:
         """End the stream with the next message."""
