@@ -6,8 +6,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from perf_files import USUAL, MadeRecording
 from recordings import HERE, SHIPPED, Recorder
 from sidebyside import first_difference, run_both, run_ours, run_perf
+
+from ptrace_client.perf_data.attr import SampleType
+from ptrace_client.perf_data.model import RecordKind
 
 pytestmark = pytest.mark.needs_kernel("tracefs", "perf events")
 
@@ -52,6 +56,38 @@ def test_scripts_get_the_rows_that_perf_gives(
     difference = first_difference(perfs.stdout, ours.stdout)
     assert not difference, f"{difference}\n{ours.stderr}"
     assert ours.status == 0, ours.stderr
+
+
+def _synthesized(order: str) -> bytes:
+    """What perf would make from a trace of the hardware, among samples and switches."""
+    made = MadeRecording(order)
+    made.event(1 << 31, 0x1234, ids=(1,), sample_type=USUAL | SampleType.RAW, name="ptwrite")
+    made.event(ids=(2,), name="cpu-clock")
+    for tid, comm in ((7, b"one"), (9, b"two"), (0, b"swapper")):
+        body = made.pack("II", 7 if tid else 0, tid) + comm.ljust(8, b"\0")
+        made.record(RecordKind.COMM, body + made.trailer(2, 10 + tid, tid), misc=1 << 13)
+    for time in range(100, 200, 20):
+        made.sample(1, time, tail=made.raw(b"data%d" % time), tid=9)
+        made.sample(2, time + 5)
+        if order == "<":
+            other = made.pack("II", 7, 9 if time < 150 else 0)
+            switch = other + made.trailer(2, time + 9)
+            made.record(RecordKind.SWITCH_CPU_WIDE, switch, misc=1 << 13)
+    return made.file()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_data_of_traces_and_switches_between_threads_are_exported(
+    tmp_path: Path, order: str
+) -> None:
+    path = tmp_path / "made.data"
+    path.write_bytes(_synthesized(order))
+
+    perfs, ours = run_both(path, ROW_PRINTER, "calls", "callchains")
+
+    assert perfs.stdout.count("synth_data (") == 5
+    difference = first_difference(perfs.stdout, ours.stdout)
+    assert not difference, f"{difference}\n{ours.stderr}"
 
 
 @pytest.mark.parametrize(

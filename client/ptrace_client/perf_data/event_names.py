@@ -58,7 +58,8 @@ def event_name(attr: EventAttr, format: EventFormat | None) -> str:
         return format.title if format is not None else "unknown tracepoint"
     base = _base_name(attr)
     if base is None:
-        return f"unknown attr type: {attr.type}"
+        # perf prints it as an int.
+        return f"unknown attr type: {attr.type - (attr.type >> 31 << 32)}"
     return base + modifiers(attr)
 
 
