@@ -137,6 +137,25 @@ def test_formats_may_be_larger_than_what_a_pipe_holds(piped: Callable[[bytes], R
     assert len(recording.tracing.formats) == 300
 
 
+def test_a_pipe_is_read_once(piped: Callable[[bytes], Recording]) -> None:
+    made = two_events()
+    made.sample(21, 20)
+    recording = piped(made.pipe())
+    assert len([*recording.records()]) == 1
+    assert [*recording.records()] == []
+
+
+def test_what_cannot_be_read_is_closed(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    saved = written(tmp_path, two_events().pipe() + bytes(16))
+    with subprocess.Popen(["sh", "-c", f"cat {saved} > {fifo}"]):
+        with pytest.raises(ClientError, match="a record of 0 bytes"):
+            open_recording(str(fifo))
+        links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+        assert str(fifo) not in {os.path.realpath(link) for link in links}
+
+
 def test_traces_are_gone_over(piped: Callable[[bytes], Recording]) -> None:
     made = two_events()
     made.record(RecordKind.AUXTRACE, made.pack("QQQIIII", 1 << 20, 0, 0, 0, 0, 0, 0))

@@ -215,20 +215,32 @@ class _RecordedFile(_Recording):
         return [*zip(header.features, table, strict=True)]
 
 
-class _SavedPipe(_Recording):
-    """What perf wrote into a pipe and someone put into a file."""
+class _Declaring(_Recording):
+    """A recording that declares its events between its records, which can be read once."""
 
-    def __init__(self, path: str, data: mmap.mmap, order: str) -> None:
+    def __init__(self, path: str, order: str) -> None:
         super().__init__(path, order, is_pipe=True)
-        self._data = data
         self._batches = self._read()
+        # Declarations are no records: with the first of these, those in front of it are known.
         self._first = next(self._batches, ())
         self._check_formats()
 
     def batches(self) -> Iterator[Sequence[Record]]:
         """Yield the records in portions; once."""
-        yield self._first
+        first, self._first = self._first, ()
+        yield first
         yield from self._batches
+
+    def _read(self) -> Iterator[Sequence[Record]]:
+        raise AssertionError("a pipe and a file of one are read each in their way")
+
+
+class _SavedPipe(_Declaring):
+    """What perf wrote into a pipe and someone put into a file."""
+
+    def __init__(self, path: str, data: mmap.mmap, order: str) -> None:
+        self._data = data
+        super().__init__(path, order)
 
     def _read(self) -> Iterator[Sequence[Record]]:
         scan, end = Scan(self._declared), len(self._data)
@@ -243,20 +255,16 @@ class _SavedPipe(_Recording):
         _close(self._data)
 
 
-class _RecordedPipe(_Recording):
+class _RecordedPipe(_Declaring):
     """A pipe that perf writes into."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self._pipe = Pipe(path, descriptor)
-        super().__init__(path, self._pipe.order, is_pipe=True)
-        self._batches = self._read()
-        self._first = next(self._batches, ())
-        self._check_formats()
-
-    def batches(self) -> Iterator[Sequence[Record]]:
-        """Yield the records in portions; once."""
-        yield self._first
-        yield from self._batches
+        try:
+            super().__init__(path, self._pipe.order)
+        except BaseException:
+            self._pipe.close()
+            raise
 
     def _read(self) -> Iterator[Sequence[Record]]:
         scan = Scan(self._declared)
