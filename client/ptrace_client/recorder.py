@@ -72,6 +72,12 @@ def record(
             f"written to {name}, {lost}",
             file=sys.stderr,
         )
+        if recorder.lost_tasks:
+            print(
+                f"ptrace-client: warning: {recorder.lost_tasks} records of tasks are missing: "
+                "some names and mappings may be",
+                file=sys.stderr,
+            )
     if explain_end(end):
         print_error(explain_end(end))
     if command is not None and command.status is not None:

@@ -52,7 +52,8 @@ class Recorder:
         command: int | None = None,
         command_line: Sequence[str] = (),
     ) -> None:
-        self.lost = 0
+        # Samples, and records of tasks, that are missing.
+        self.lost = self.lost_tasks = 0
         self._output = output
         self._chains = Chains()
         self._encoder = RecordEncoder(1)
@@ -189,6 +190,9 @@ class Recorder:
                 record = self._encoder.exit(origin, end.parent_pid, end.parent_tid)
             case "mapping":
                 record = self._mapping(origin, task.mapping)
+            case "lost":
+                self.lost_tasks += task.lost
+                return None
             case _:
                 return None
         return origin.time, task.pid, task.tid, None, record

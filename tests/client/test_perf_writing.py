@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -324,6 +325,7 @@ def test_tasks_become_records_of_the_kernels_kinds(path: Path) -> None:
 
     records = written.read()
 
+    assert written.recorder.lost_tasks == 4
     assert kinds(records) == [RecordKind.FORK, RecordKind.COMM, RecordKind.MMAP2, RecordKind.EXIT]
     fork, comm, mmap2, _ = (bytes(each.data[each.start : each.end]) for each in records)
     assert struct.unpack_from("<IIIIQ", fork, 8) == (70, 1, 71, 2, 1)
@@ -485,6 +487,23 @@ def test_places_where_no_file_can_be_are_refused(tmp_path: Path, kind: str) -> N
 
     with pytest.raises(ClientError, match=r"place"):
         open_output(str(place))
+
+
+def test_a_full_disk_is_told_and_what_was_written_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Written(path, FIXED)
+    written.take(batches=[batch(2, fixed_row(1))], mark=pb.RoundMark(time=2))
+
+    def full(fd: int, data: bytes, position: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(output_module.os, "pwrite", full)
+    with pytest.raises(ClientError, match=r"cannot write .*made\.data: No space left on device"):
+        written.take(batches=[batch(2, fixed_row(3))], mark=pb.RoundMark(time=4))
+    monkeypatch.undo()
+
+    assert len(samples(list(open_recording(str(path)).records()))) == 1
 
 
 def test_rows_that_do_not_fit_their_schema_are_refused(path: Path) -> None:

@@ -72,10 +72,14 @@ class Output(Protocol):
 
 
 class FileOutput:
-    """A file of perf.data's kind. `fd` is empty and can be written at any place."""
+    """A file of perf.data's kind. `fd` is empty and can be written at any place.
 
-    def __init__(self, fd: int) -> None:
+    Methods raise ClientError where there is no room left, naming the file as `path`.
+    """
+
+    def __init__(self, fd: int, path: str = "the recording") -> None:
         self._fd = fd
+        self._path = path
         self.size = 0
         self._attrs = 0
         self._events = 0
@@ -162,9 +166,12 @@ class FileOutput:
 
     def _put(self, data: bytes, position: int) -> None:
         view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, position)
-            view, position = view[written:], position + written
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, position)
+                view, position = view[written:], position + written
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
 
 
 class PipeOutput:
@@ -233,6 +240,9 @@ def open_output(path: str) -> tuple[Output, int]:
             os.replace(path, f"{path}.old")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ClientError(f"cannot write {terminal_safe(path)}: {reason}") from None
-    return FileOutput(fd), fd
+        raise _unwritable(path, error) from None
+    return FileOutput(fd, path), fd
+
+
+def _unwritable(path: str, error: OSError) -> ClientError:
+    return ClientError(f"cannot write {terminal_safe(path)}: {error.strerror or error}")
