@@ -103,7 +103,8 @@ CASES: list[tuple[RecordKind, int, str, tuple[int | bytes, ...], bodies.Body]] =
     (RecordKind.CPU_MAP, 0, "HHHH", (0, 2, 1, 3), bodies.CpuMap((1, 3))),
     (RecordKind.CPU_MAP, 0, "HHHII", (1, 2, 4, 5, 1), bodies.CpuMap((0, 2, 32))),
     (RecordKind.CPU_MAP, 0, "HHH2xQ", (1, 1, 8, 5), bodies.CpuMap((0, 2))),
-    (RecordKind.CPU_MAP, 0, "HBBHH", (2, 1, 0, 2, 4), bodies.CpuMap((2, 3, 4))),
+    (RecordKind.CPU_MAP, 0, "HBBHH", (2, 1, 0, 2, 4), bodies.CpuMap((-1, 2, 3, 4))),
+    (RecordKind.CPU_MAP, 0, "HBBHH", (2, 0, 0, 2, 2), bodies.CpuMap((2,))),
     (RecordKind.STAT_CONFIG, 0, "QQQ", (1, 2, 3), bodies.StatConfig(((2, 3),))),
     (
         RecordKind.STAT,
@@ -161,6 +162,22 @@ def test_records_that_are_cut_off_are_told(
         return
     with pytest.raises(ClientError, match=r"^here, byte \d+: "):
         record_body(record, False, "here")
+
+
+@pytest.mark.parametrize("values", [(3, 0, 0), (1, 1, 65535), (1, 1, 2)])
+def test_maps_of_processors_that_lie(values: tuple[int, ...]) -> None:
+    data = bytes(8) + MadeRecording().pack("HHH", *values) + bytes(100)
+    record = Record(None, RecordKind.CPU_MAP, 0, data, 0, len(data), -1)
+    with pytest.raises(ClientError, match="a map of processors"):
+        record_body(record, False)
+
+
+def test_large_maps_of_processors_take_no_time() -> None:
+    words = (65528 - 16) // 8
+    data = bytes(8) + MadeRecording().pack(f"HHHH{words}Q", 1, words, 8, 0, *[1 << 63] * words)
+    body = record_body(Record(None, RecordKind.CPU_MAP, 0, data, 0, len(data), -1), False)
+    assert isinstance(body, bodies.CpuMap)
+    assert len(body.cpus) == words
 
 
 def test_what_has_no_class_is_none(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ptrace_client.perf_data.cursor import Cursor
@@ -201,15 +201,26 @@ def _cpu_map(fields: _Fields, record: Record) -> Body:
     if kind == 0:
         return CpuMap(tuple(-1 if cpu == _ANY_CPU else cpu for cpu in fields.numbers(f"{count}H")))
     if kind == 1:
-        size = fields.numbers("H")[0]
-        if size == 8:
-            fields.skip(2)
-        words = fields.numbers(f"{count}{'Q' if size == 8 else 'I'}")
-        bits = sum(word << place * size * 8 for place, word in enumerate(words))
-        return CpuMap(tuple(bit for bit in range(bits.bit_length()) if bits >> bit & 1))
-    # any_cpu is the low byte of what stands at the count's place.
+        return CpuMap(tuple(_mask(fields, count)))
+    if kind != 2:
+        raise fields.fail(f"a map of processors of type {kind}")
+    # Where the lists have their count, ranges have a byte that tells of -1.
+    any_cpu = fields.data[fields.position - 2]
     first, last = fields.numbers("2H")
-    return CpuMap(tuple(range(first, last + 1)))
+    return CpuMap((*((-1,) if any_cpu else ()), *range(first, last + 1)))
+
+
+def _mask(fields: _Fields, count: int) -> Iterator[int]:
+    """Yield the processors of a bit mask of `count` words."""
+    size = fields.numbers("H")[0]
+    if size not in (4, 8):
+        raise fields.fail(f"a map of processors with words of {size} bytes")
+    if size == 8:
+        fields.skip(2)
+    for place, word in enumerate(fields.numbers(f"{count}{'Q' if size == 8 else 'I'}")):
+        for bit in range(size * 8):
+            if word >> bit & 1:
+                yield place * size * 8 + bit
 
 
 def _stat_config(fields: _Fields, record: Record) -> Body:
