@@ -11,7 +11,7 @@ from ptrace_client.perf_live.reads import Parameters, parameters
 from ptrace_client.perf_live.values import NOTHING, RowValues, Value, columns_of
 from ptrace_client.perf_script.binding import COMMON, Constant, bind, sample_dict_wanted
 from ptrace_client.perf_script.context import ScriptContext
-from ptrace_client.perf_script.defines import DefineWalk, sane_define_calls
+from ptrace_client.perf_script.defines import DefineWalk, schema_define_calls
 from ptrace_client.perf_script.script import PerfScript
 from ptrace_client.script import handler_names
 from ptrace_formats.event_format import EventFormat
@@ -114,9 +114,9 @@ class Handlers:
             ]
         return Use(name, handler, arguments, values, known, warning)
 
-    def define(self, format: EventFormat) -> None:
+    def define(self, format: EventFormat, schema: pb.EventSchema) -> None:
         """Tell the script of an event's flags and symbols, as perf does before its first one."""
-        calls = sane_define_calls(format) if self._sane else self._walk.calls(format)
+        calls = schema_define_calls(schema) if self._sane else self._walk.calls(format)
         for name, arguments in calls:
             self.script.call(name, *arguments)
 

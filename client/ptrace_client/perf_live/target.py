@@ -89,7 +89,7 @@ class RowTarget:
         if not self._defined:
             self._defined = True
             self._singles.clear()
-            self._handlers.define(self._values.format)
+            self._handlers.define(self._values.format, self._schema)
         elif self._handlers.chosen_of(self._candidates) != self._chosen:
             self._renew()
 

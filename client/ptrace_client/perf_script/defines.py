@@ -119,6 +119,12 @@ def sane_define_calls(
     return table_calls(handler_name(format), tables)
 
 
+def schema_define_calls(schema: pb.EventSchema) -> list[Call]:
+    """Return calls that tell the true values, as far as a daemon knows them."""
+    tables = {it.name: it.named_values for it in schema.all_fields if it.named_values.values}
+    return table_calls(f"{schema.system}__{schema.name}", tables)
+
+
 def table_calls(event: str, tables: dict[str, pb.NamedValues]) -> list[Call]:
     """Return the calls that tell the tables of fields."""
     made: list[Call] = []
