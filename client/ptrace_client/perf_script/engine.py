@@ -204,6 +204,7 @@ class _Engine:
         lookup, parse = self._script.handler, recorded_as.sample or event.layout.sample
         make_dict = self._sample_dicts.of_event(event)
         callchain = self._machine.callchain
+        has_chain = bool(recorded_as.event.attr.sample_type & SampleType.CALLCHAIN)
         export = self._export
 
         def export_sink(data: Buffer, start: int, end: int, misc: int, time: int) -> None:
@@ -214,7 +215,7 @@ class _Engine:
             handler = lookup(_GENERAL)
             if handler is not None:
                 sample = parse(data, start, end, misc)
-                handler(make_dict(sample, callchain(sample)))
+                handler(make_dict(sample, callchain(sample) if has_chain else []))
 
         return sink if export is None else export_sink
 

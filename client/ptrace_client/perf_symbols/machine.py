@@ -33,7 +33,7 @@ _MODES = {
     (1 << 64) - 512: CpuMode.USER,
 }
 _KERNEL_START = 1 << 63
-_UNWINDABLE = SampleType.REGS_USER | SampleType.STACK_USER
+_UNWINDABLE = int(SampleType.REGS_USER | SampleType.STACK_USER)
 _CPU_MODE = 7
 # perf's default for scripts (kernel.perf_event_max_stack).
 MAX_STACK = 127
