@@ -110,6 +110,17 @@ def test_callers_are_found_by_the_rules_of_the_file(program: Path) -> None:
     assert all("dso" in entry for entry in entries[:3])
 
 
+def test_a_call_that_ends_a_function_is_of_that_function(program: Path) -> None:
+    told = _told(program)
+    address, size = symbols(program)["big"]
+    behind = AT + offset_of(program, address) + size
+    stack = [behind, _address(program, "outer", 10), *[0] * 100]
+
+    entries = told.machine.callchain(_sample(_address(program, "leaf"), stack))
+
+    assert [entry["sym"]["name"] for entry in entries[:3]] == ["leaf", "big", "outer"]
+
+
 def test_what_has_no_rules_is_left_by_its_frame_pointer(program: Path) -> None:
     told = _told(program, sane=True)
     told.mmap2(7, AT * 2 // 3, 0x1000, "//anon")

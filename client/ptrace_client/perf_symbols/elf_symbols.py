@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ptrace_client.perf_symbols.table import GLOBAL, Demangle, Numbers, SymbolTable, plain
 from ptrace_elf.elf import STRINGS_MAX, SYMBOL, SYMBOLS_MAX, Elf, ElfError, Rows
 
-SHT_SYMTAB, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 2, 8, 9, 11
+SHT_SYMTAB, SHT_REL, SHT_DYNSYM = 2, 9, 11
 _SHF_ALLOC = 2
 _NO_TYPE, _OBJECT, _FUNCTION, _INDIRECT_FUNCTION = 0, 1, 2, 10
 _INTERNAL, _HIDDEN = 1, 2
@@ -58,7 +58,7 @@ def read_absolute(elf: Elf) -> SymbolTable:
     table = SymbolTable()
     section = _table(elf, b".symtab", SHT_SYMTAB)
     if section is not None:
-        rows, strings, _ = _chosen(elf, elf, section)
+        rows, strings, _ = _chosen(elf, section)
         _insert(table, rows, rows["value"].astype(np.uint64), strings)
     return table
 
@@ -79,7 +79,7 @@ def _rows(elf: Elf, section: np.void) -> tuple[Rows, bytes]:
 
 
 def _add(table: SymbolTable, symbols: Elf, runtime: Elf, section: np.void) -> None:
-    rows, strings, sections = _chosen(symbols, runtime, section)
+    rows, strings, sections = _chosen(symbols, section)
     _insert(table, rows, _file_offsets(rows, sections, runtime), strings)
 
 
@@ -90,7 +90,7 @@ def _insert(table: SymbolTable, rows: Rows, starts: Numbers, strings: bytes) -> 
     table.drop_aliases()
 
 
-def _chosen(symbols: Elf, runtime: Elf, section: np.void) -> tuple[Rows, bytes, Rows]:
+def _chosen(symbols: Elf, section: np.void) -> tuple[Rows, bytes, Rows]:
     """Functions, objects, and labels in text and data; and the section that each lies in."""
     rows, strings = _rows(symbols, section)
     kind = rows["info"] & 15
@@ -102,10 +102,6 @@ def _chosen(symbols: Elf, runtime: Elf, section: np.void) -> tuple[Rows, bytes, 
 
     sections = symbols.sections[rows["section"]].copy()
     rows, sections = _kept(rows, sections, (sections["flags"] & _SHF_ALLOC) != 0)
-    if runtime is not symbols:
-        # Files of debug information have headers of what they have no content of.
-        moved = (sections["type"] == SHT_NOBITS) & (rows["section"] < len(runtime.sections))
-        sections[moved] = runtime.sections[rows["section"][moved]]
     named = _named_text_or_data(symbols)[rows["section"]]
     rows, sections = _kept(rows, sections, ((rows["info"] & 15) != _NO_TYPE) | named)
     if symbols.machine in (_ARM, _AARCH64):
