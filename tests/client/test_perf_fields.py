@@ -193,15 +193,14 @@ def test_long_texts_are_not_kept() -> None:
     assert len(values) <= 4096
 
 
-@pytest.mark.parametrize("count", [513, 100_000])
-def test_formats_without_end_are_refused(count: int) -> None:
-    with pytest.raises(FormatError, match="fields"):
-        event(*(f"u8 f{number}@8+1" for number in range(count)))
+def test_formats_without_end_are_refused() -> None:
+    with pytest.raises(FormatError, match="characters"):
+        event(*(f"u8 f{number}@8+1" for number in range(100_000)))
 
 
 def test_many_fields_over_each_other_are_read() -> None:
-    format = event(*(f"u8 f{number}@8+1" for number in range(512 - 4)))
-    assert values(format, HEADER + b"\x07") == [7] * 508
+    format = event(*(f"u8 f{number}@8+1" for number in range(5000)))
+    assert values(format, HEADER + b"\x07") == [7] * 5000
 
 
 def test_sane_text_is_always_text() -> None:

@@ -14,7 +14,7 @@ from ptrace_client.perf_data.attr import EventAttr, ReadFormat, SampleType
 from ptrace_client.perf_data.cursor import damage
 from ptrace_client.perf_data.model import BranchEntry, Buffer, RecordedEvent, Sample, Sink
 from ptrace_client.perf_data.places import Place, lay_out
-from ptrace_formats.event_format import EventFormat, FormatField
+from ptrace_formats.event_format import FormatField
 from ptrace_formats.registers import NO_REGISTERS
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -92,6 +92,10 @@ class _Source:
         # Struct codes and values of the row.
         self._codes: list[str] = []
         self._values: list[str] = []
+        # The first field of each name, the event's own before the common ones.
+        format = event.format
+        declared = () if format is None else (*format.fields, *format.common)
+        self._declared = {field.name: field for field in reversed(declared)}
         # Variables with the dynamic data.
         self._tail: list[str] = []
 
@@ -189,7 +193,7 @@ class _Source:
             self._parse()
             self._add("I", "stack_of(sample)")
         elif self._event.format is not None:
-            self._field(name, column, self._event.format)
+            self._field(name, column)
         else:
             self._sampled(name, column)
 
@@ -216,10 +220,9 @@ class _Source:
     def _parse(self) -> None:
         self._parsed = True
 
-    def _field(self, name: str, column: pb.Field, format: EventFormat) -> None:
+    def _field(self, name: str, column: pb.Field) -> None:
         """Add a column that is a field of the kernel's record."""
-        found = (it for it in (*format.fields, *format.common) if it.name == column.name)
-        field = next(found, None)
+        field = self._declared.get(column.name)
         if field is None:
             self._add(f"{column.size}s", f"bytes({column.size})")
             return

@@ -155,7 +155,8 @@ def _place(
     schema: pb.EventSchema, columns: Iterable[_Column], wanted: Collection[str] | None
 ) -> None:
     """Give the schema its columns: the time first, then the widest."""
-    chosen = [column for column in columns if wanted is None or column.name in wanted]
+    names = None if wanted is None else frozenset(wanted)
+    chosen = [column for column in columns if names is None or column.name in names]
     end = 0
     for column in (_TIME, *sorted(chosen, key=lambda column: -column.alignment)):
         schema.fields.add(name=column.name, kind=column.kind, offset=end, size=column.size)
