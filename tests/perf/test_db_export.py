@@ -76,6 +76,32 @@ def _synthesized(order: str) -> bytes:
     return made.file()
 
 
+def _faults_of_threads() -> bytes:
+    """Faults of threads, at addresses that nothing tells of; a switch from idle to a stranger."""
+    made = MadeRecording()
+    made.event(config=2, ids=(1,), sample_type=USUAL | SampleType.ADDR, name="page-faults")
+    idle = made.pack("II", 0, 0) + b"swapper\0"
+    made.record(RecordKind.COMM, idle + made.trailer(1, 10, 0))
+    switch = made.pack("II", 5555, 5555) + made.trailer(1, 20, 0)
+    made.record(RecordKind.SWITCH_CPU_WIDE, switch, misc=1 << 13)
+    for time, tid in ((100, 30), (110, 300), (120, 20), (130, 512)):
+        members = (1, 0x1000 + tid, tid, tid, time, 0x2000, 0, 0)
+        made.record(RecordKind.SAMPLE, made.pack("QQIIQQII", *members), misc=2)
+    return made.file()
+
+
+def test_calls_of_threads_end_in_the_order_in_which_perf_keeps_threads(tmp_path: Path) -> None:
+    path = tmp_path / "made.data"
+    path.write_bytes(_faults_of_threads())
+
+    perfs, ours = run_both(path, ROW_PRINTER, "calls")
+
+    assert perfs.stdout.count("call_return (") == 4
+    assert "context_switch" not in perfs.stdout
+    difference = first_difference(perfs.stdout, ours.stdout)
+    assert not difference, f"{difference}\n{ours.stderr}"
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_data_of_traces_and_switches_between_threads_are_exported(
     tmp_path: Path, order: str
