@@ -89,6 +89,22 @@ def test_programs_before_the_one_that_is_the_callers_are_not_told_of(proc: Proc)
     assert view(proc).admit([*before, *after]) == after
 
 
+def test_what_came_before_a_program_of_the_callers_is_not_told_as_its(proc: Proc) -> None:
+    after = [started(MINE, 3, b"sh"), mapped(MINE, 4)]
+
+    assert view(proc).admit([mapped(MINE, 2, "/secret"), *after]) == after
+
+
+def test_a_process_that_ended_as_another_program_is_not_told_of_later(proc: Proc) -> None:
+    seen = view(proc)
+    assert seen.admit([named(MINE, 1)])
+    del proc.owners[MINE]
+    child = [forked(GONE, MINE, 3), mapped(GONE, 4, "/secret")]
+    assert seen.admit([started(MINE, 2, b"sudo"), *child]) == []
+
+    assert seen.admit([mapped(MINE, 5, "/secret"), forked(GONE, MINE, 6)]) == []
+
+
 def test_a_program_of_another_is_not_told_of_although_the_one_before_was_the_callers(
     proc: Proc,
 ) -> None:
