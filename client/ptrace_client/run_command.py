@@ -10,6 +10,8 @@ import click
 
 from ptrace_client.arguments import split_at_dashes
 from ptrace_client.errors import ClientError
+from ptrace_client.perf_script.dialect import choose_dialect
+from ptrace_client.perf_script.options import PERF_SCRIPT
 from ptrace_client.printing import terminal_safe
 from ptrace_client.reconnect import spelled_out
 
@@ -51,9 +53,20 @@ class RunCommand(click.Command):
             arguments, command = _at_last_dashes(behind)
             ctx.params["script"] = (*script, *arguments)
             ctx.params[COMMAND] = _checked(named, command)
+        elif behind is not None and len(script) > 1 and _is_perf_script(script[0], ctx.params):
+            # perf takes these words as they are, behind the first argument.
+            ctx.params["script"] = (*script, "--", *behind)
         if named is not None and len(ctx.params["script"]) <= named.required_arguments:
             raise ClientError(f"{named.name} needs arguments: {terminal_safe(named.arguments)}")
         return left
+
+
+def _is_perf_script(script: str, values: dict[str, Any]) -> bool:
+    try:
+        return choose_dialect(script, values.get("dialect")) == PERF_SCRIPT
+    except ClientError:
+        # Whoever runs it says so.
+        return False
 
 
 def find_named(name: str) -> CatalogueScript | None:

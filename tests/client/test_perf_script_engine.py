@@ -311,17 +311,6 @@ def test_counts_of_everything_by_everything_are_refused(run: Run) -> None:
         run(made, {"stat__cpu-clock": Calls()})
 
 
-def test_a_tracepoint_with_endless_fields_is_refused(run: Run) -> None:
-    made = two_events()
-    field = "\tfield:u64 value{};\toffset:8;\tsize:8;\tsigned:0;\n"
-    fields = "".join(field.format(number) for number in range(5000))
-    text = FORMAT.format(name="sched_wakeup", id=300).replace("\n\nprint", f"\n{fields}\nprint")
-    made.features[TRACING_DATA] = made.tracing({"sched": [text]})
-    made.sample(11, 1, tail=wakeup_raw(made, 5))
-    with pytest.raises(ClientError, match="sched:sched_wakeup has 5001 fields"):
-        run(made, {WAKEUP: Calls()})
-
-
 def test_other_events_than_selected_are_left_out(run: Run) -> None:
     made = two_events()
     made.sample(11, 1, tail=wakeup_raw(made, 5))

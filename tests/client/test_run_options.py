@@ -78,6 +78,35 @@ class TestSplit:
         assert split("-e -x -o -- s.py") == (["-e", "-x", "-o", "--"], ["s.py"])
 
 
+class TestDashesOfPerfScripts:
+    """perf eats one `--`, and that only right behind the script."""
+
+    @pytest.mark.parametrize(
+        ("words", "script"),
+        [
+            ("a -- b", ("a", "--", "b")),
+            ("-- a -- b", ("a", "--", "b")),
+            ("-- -- a", ("--", "a")),
+            ("a -q -- -q", ("a", "--", "-q")),
+            ("--", ()),
+        ],
+    )
+    def test_further_ones_are_the_scripts(
+        self, tmp_path: Path, words: str, script: tuple[str, ...]
+    ) -> None:
+        path = tmp_path / "script.py"
+        path.write_text("def trace_end(): pass\n")
+        command = ["-i", "x.data", str(path), *words.split()]
+        with run_command.declare().make_context("run", command) as context:
+            assert context.params["script"] == (str(path), *script)
+
+    def test_perf_profs_scripts_get_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "script.py"
+        path.write_text("def __sample__(event): pass\n")
+        with run_command.declare().make_context("run", [str(path), "a", "--", "b"]) as context:
+            assert context.params["script"] == (str(path), "a", "b")
+
+
 class TestRequest:
     def test_everything_arrives(self) -> None:
         request = trace_request(

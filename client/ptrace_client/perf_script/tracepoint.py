@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.attr import SampleType
 from ptrace_client.perf_data.model import Buffer, RecordedEvent, Sample, Sink
 from ptrace_client.perf_script.binding import COMMON, SAMPLE_DICT, Binding, bind, sample_dict_wanted
@@ -20,7 +19,6 @@ from ptrace_client.perf_script.defines import DefineWalk, sane_define_calls
 from ptrace_client.perf_script.fields import FieldCode, field_code, padded
 from ptrace_client.perf_script.sample_dict import SampleDicts
 from ptrace_client.perf_script.unpacking import trimmed, with_header
-from ptrace_client.printing import terminal_safe
 from ptrace_formats.event_format import EventFormat
 
 if TYPE_CHECKING:
@@ -53,8 +51,6 @@ _COMMON_VALUES: Final = {
     SAMPLE_DICT: "sample_dict(sample, chain)",
 }
 _RAW_SIZE_SIZE: Final = 4
-# Fields of an event for which code is made; those of the kernel have some 30.
-_MOST_FIELDS: Final = 1000
 _NO_TIME: Final = (1 << 64) - 1
 
 
@@ -110,11 +106,6 @@ class Tracepoints:
     def field_code(self, format: EventFormat) -> FieldCode:
         """Return how to read an event's fields, the same for all events of a tracepoint."""
         code = self._codes.get(format.id)
-        if len(format.fields) > _MOST_FIELDS:
-            raise ClientError(
-                f"{terminal_safe(format.title)} has {len(format.fields)} fields: no tracepoint has "
-                f"more than {_MOST_FIELDS}"
-            )
         if code is None:
             big_endian = self.byte_order == ">"
             code = field_code(
