@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from control import measure_control
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     # What is started from here on inherits it; the producer moves itself.
     os.sched_setaffinity(0, {CONSUMER_CPU})
     effort = QUICK if options.quick else FULL
+    effort = replace(effort, rounds=options.rounds or effort.rounds)
     with ExitStack() as resources:
         directory = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         headers = find_headers(directory / "state").path
@@ -90,6 +91,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--scripts", action="store_true", help="print what perf's scripts cost, and nothing else"
     )
+    parser.add_argument("--rounds", type=int, metavar="N", help="not so many as usual")
     parser.add_argument("--output", type=Path, default=PAGE, help="the page to write")
     return parser.parse_args(arguments)
 

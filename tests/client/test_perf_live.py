@@ -383,9 +383,10 @@ def test_a_probe_may_have_the_name_that_perf_gives_it(tmp_path: Path) -> None:
     schema = make_schema("uprobe:malloc", own=(("ip", UNSIGNED, 8),), alias="probe_libc__malloc")
     schema.source = pb.EVENT_SOURCE_PROBE
     head = HEAD.partition(", delta")[0]
-    run = Run(tmp_path, f"def probe_libc__malloc({head}, ip):\n    seen.append(ip)", schema)
+    text = f"def probe_libc__malloc({head}, ip):\n    seen.append((event_name, ip))"
+    run = Run(tmp_path, text, schema)
     run.send(make_batch(schema, {"_time": 1, "ip": 99}))
-    assert run.seen == [99]
+    assert run.seen == [("probe_libc__malloc", 99)]
 
 
 def test_stacks_are_callchains_shared_with_the_dictionary(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ptrace_client.event_fields import is_sample
 from ptrace_client.perf_live.reads import Parameters, parameters
-from ptrace_client.perf_live.values import NOTHING, RowValues, Value, columns_of
+from ptrace_client.perf_live.values import NOTHING, RowValues, Value, columns_of, event_names
 from ptrace_client.perf_script.binding import COMMON, Constant, bind, sample_dict_wanted
 from ptrace_client.perf_script.context import ScriptContext
 from ptrace_client.perf_script.defines import DefineWalk, schema_define_calls
@@ -130,8 +130,8 @@ def _value(values: RowValues, argument: str | int | Constant) -> Value:
 
 
 def event_title(schema: pb.EventSchema) -> str:
-    """Return what scripts get as event_name: "sched__sched_switch"."""
-    return f"{schema.system}__{schema.name}"
+    """Return what scripts get as event_name: "sched__sched_switch", or what an alias says."""
+    return "__".join(event_names(schema))
 
 
 def candidates(schema: pb.EventSchema) -> list[str]:

@@ -185,11 +185,18 @@ class RowValues:
         return name
 
 
+def event_names(schema: pb.EventSchema) -> tuple[str, str]:
+    """Return an event's system and name for scripts; an alias may give both, "system__name"."""
+    system, separator, name = schema.alias.partition("__")
+    if separator and system and name:
+        return system, name
+    return schema.system, schema.alias or schema.name
+
+
 def event_format(schema: pb.EventSchema) -> EventFormat:
     """Return the format of an event as its schema tells it: without places in the record."""
     return EventFormat(
-        schema.system,
-        schema.name,
+        *event_names(schema),
         schema.common_type,
         (),
         tuple(_declared(info) for info in schema.all_fields),
