@@ -16,26 +16,18 @@ _X86: Final = [
     # Each takes two bits; only the first one is used.
     *(name for number in range(16) for name in (f"XMM{number}", "")),
 ]
-_RISCV: Final = [
-    *("pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1"),
-    *(f"a{number}" for number in range(8)),
-    *(f"s{number}" for number in range(2, 12)),
-    *(f"t{number}" for number in range(3, 7)),
-]
 _S390: Final = [
     *(f"R{number}" for number in range(16)),
     *(f"FP{number}" for number in range(16)),
     *("MASK", "PC"),
 ]
-# By the machine's name as uname(2) gives it.
+# By the machine's name as uname(2) gives it. perf knows riscv's, but not that riscv64 is one.
 _NAMES: Final[dict[str, Sequence[str]]] = {
     "x86_64": _X86,
     "i386": _X86,
     "i686": _X86,
     "aarch64": [*(f"x{number}" for number in range(30)), "lr", "sp", "pc", *([""] * 13), "vg"],
     "arm": [*(f"r{number}" for number in range(11)), "fp", "ip", "sp", "lr", "pc"],
-    "riscv64": _RISCV,
-    "riscv32": _RISCV,
     "s390x": _S390,
 }
 # Characters that perf has room for, for each register of sample_regs_intr.
