@@ -14,15 +14,17 @@ from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.model import Record, RecordedEvent, Recording, RecordKind, Sample
 from ptrace_client.perf_data.record_bodies import Switch
 from ptrace_client.perf_data.record_parsers import record_body
-from ptrace_client.perf_script.call_paths import CallPath, CallReturn, CallReturns, DbSymbol
+from ptrace_client.perf_script.call_paths import CallReturn, CallReturns
 from ptrace_client.perf_script.db_branches import branch_types
-from ptrace_client.perf_script.db_threads import Comm, Thread, Threads, signed32
+from ptrace_client.perf_script.db_places import PlaceRows, symbol_id
+from ptrace_client.perf_script.db_rows import MACHINE, Rows, signed64
+from ptrace_client.perf_script.db_tasks import TaskRows
+from ptrace_client.perf_script.db_threads import Threads, signed32
 from ptrace_client.perf_script.script import PerfScript, die
 
 if TYPE_CHECKING:
-    from ptrace_client.perf_symbols.model import Dso, Location, Machine
+    from ptrace_client.perf_symbols.model import Location, Machine
 
-_MACHINE: Final = 1
 _HOST_PID: Final = -1
 # attr.type of what perf makes from hardware traces (PERF_TYPE_SYNTH).
 _SYNTHESIZED: Final = 0x80000000
@@ -33,36 +35,21 @@ _MAX_STACK: Final = 127
 # What data_src is where it was not recorded.
 _NO_DATA_SRC: Final = 0x5080021
 
-_TABLES: Final = (
-    "evsel_table",
-    "machine_table",
-    "thread_table",
-    "comm_table",
-    "comm_thread_table",
-    "dso_table",
-    "symbol_table",
-    "branch_type_table",
-    "sample_table",
-    "call_path_table",
-    "call_return_table",
-    "context_switch_table",
-    "synth_data",
-)
-
 
 def start_export(script: PerfScript, recording: Recording, machine: Machine) -> DbExport | None:
     """Begin the export that a script asks for after its trace_begin; None if it wants none."""
     if not _asks(script, "perf_db_export_mode"):
         return None
+    rows = Rows(script)
     export = DbExport(
-        script,
+        rows,
         recording,
         machine,
         calls=_asks(script, "perf_db_export_calls"),
         callchains=_asks(script, "perf_db_export_callchains"),
     )
     for flags, name in branch_types():
-        export.row("branch_type_table", flags, name)
+        rows.add("branch_type_table", flags, name)
     return export
 
 
@@ -75,29 +62,26 @@ def _asks(script: PerfScript, variable: str) -> bool:
 
 
 class DbExport:
-    """An export at work; the functions are those that the script has when it begins."""
+    """An export at work, into `rows`."""
 
     def __init__(
         self,
-        script: PerfScript,
+        rows: Rows,
         recording: Recording,
         machine: Machine,
         *,
         calls: bool,
         callchains: bool,
     ) -> None:
-        self._handlers = {table: script.handler(table) for table in _TABLES}
         self._machine = machine
         self._recording = recording
         self._threads = Threads(recording)
-        self._last_ids: dict[str, int] = {}
+        self._rows = rows
+        self._tasks = TaskRows(rows, self._threads)
+        self._places = PlaceRows(rows)
         self._events: dict[RecordedEvent, int] = {}
-        self._dsos: dict[Dso, int] = {}
-        # By file, start and name; those that perf makes up have the name None.
-        self._symbols: dict[tuple[Dso, int, str | None], DbSymbol] = {}
-        self._root = CallPath()
         self._wants_callchains = callchains
-        self._returns = CallReturns(self._root, self._call_return) if calls else None
+        self._returns = CallReturns(self._places.root, self._call_return) if calls else None
         # What takes in the records that are no samples, by kind.
         self.take: dict[int, Callable[[Record], None]] = {
             RecordKind.COMM: self._threads.apply,
@@ -106,49 +90,39 @@ class DbExport:
             RecordKind.SWITCH_CPU_WIDE: self._switch,
         }
 
-    def row(self, table: str, *columns: object) -> None:
-        """Hand a row to the script."""
-        handler = self._handlers[table]
-        if handler is None:
-            return
-        try:
-            handler(*columns)
-        except BaseException as error:
-            die(error)
-
     def sample(self, event: RecordedEvent, sample: Sample) -> None:
         """Export a sample that is not a tracepoint's."""
         event_id = self._event(event)
         self._host()
         thread = self._threads.add(signed32(sample.pid), signed32(sample.tid))
-        comm = self._thread_and_comms(thread)
-        number = self._new_id("sample_table")
+        comm = self._tasks.export(thread)
+        number = self._rows.new_id("sample_table")
         data = self._located_data(event, sample)
         # perf looks both up before it makes up symbols: it may make up the same one twice.
-        anew = data is not None and not self._is_known(data)
-        dso, symbol, offset = self._place(self._located(sample))
+        anew = data is not None and not self._places.is_known(data)
+        dso, symbol, offset = self._places.place(self._located(sample))
         path = self._path(event, sample) if self._wants_callchains else 0
         data_dso, data_symbol, data_offset = 0, None, 0
         if data is not None:
-            data_dso, data_symbol, data_offset = self._place(data, anew=anew)
+            data_dso, data_symbol, data_offset = self._places.place(data, anew=anew)
             if self._returns is not None:
                 place = (sample.ip, symbol) if sample.ip else (sample.addr, data_symbol)
                 self._returns.sample(thread, comm, place, sample.time, number)
-        self.row(
+        self._rows.add(
             "sample_table",
             number,
             event_id,
-            _MACHINE,
+            MACHINE,
             thread.db_id,
             comm.db_id if comm else 0,
             dso,
-            _id(symbol),
+            symbol_id(symbol),
             signed64(offset),
             signed64(sample.ip),
             signed64(sample.time),
             signed32(sample.cpu),
             data_dso,
-            _id(data_symbol),
+            symbol_id(data_symbol),
             signed64(data_offset),
             signed64(sample.addr),
             signed64(sample.period),
@@ -160,62 +134,23 @@ class DbExport:
             *(0, 0, 0),  # instructions, cycles, flags: of hardware traces
         )
         if event.attr.type == _SYNTHESIZED:
-            self.row("synth_data", number, signed64(event.attr.config), sample.raw)
+            self._rows.add("synth_data", number, signed64(event.attr.config), sample.raw)
 
     def finish(self) -> None:
         """Export what the end of the recording ends."""
         if self._returns is not None:
             self._returns.finish(self._threads.in_order())
 
-    def _new_id(self, table: str) -> int:
-        number = self._last_ids[table] = self._last_ids.get(table, 0) + 1
-        return number
-
     def _event(self, event: RecordedEvent) -> int:
         number = self._events.get(event)
         if number is None:
-            number = self._events[event] = self._new_id("evsel_table")
-            self.row("evsel_table", number, event.name)
+            number = self._events[event] = self._rows.new_id("evsel_table")
+            self._rows.add("evsel_table", number, event.name)
         return number
 
     def _host(self) -> None:
-        if "machine_table" not in self._last_ids:
-            self.row("machine_table", self._new_id("machine_table"), _HOST_PID, "")
-
-    def _thread_and_comms(self, thread: Thread) -> Comm | None:
-        """Export a thread, its process's first thread and their names; return the program's."""
-        main_thread = self._threads.main_thread(thread)
-        program = None
-        if main_thread is not None:
-            self._thread(main_thread, main_thread)
-            program = self._threads.program(main_thread)
-            if not program.db_id:
-                self._comm(program, main_thread)
-                self._comm_thread(program, main_thread)
-        if thread is not main_thread:
-            is_new = not thread.db_id
-            self._thread(thread, main_thread)
-            if program is not None and is_new:
-                self._comm_thread(program, thread)
-        if not thread.comms[0].db_id:
-            self._comm(thread.comms[0], thread)
-        return program
-
-    def _thread(self, thread: Thread, main_thread: Thread | None) -> None:
-        if thread.db_id:
-            return
-        thread.db_id = self._new_id("thread_table")
-        main_id = main_thread.db_id if main_thread else 0
-        self.row("thread_table", thread.db_id, _MACHINE, main_id, thread.pid, thread.tid)
-
-    def _comm(self, comm: Comm, thread: Thread) -> None:
-        comm.db_id = self._new_id("comm_table")
-        start = signed64(comm.start)
-        self.row("comm_table", comm.db_id, comm.text, thread.db_id, start, int(comm.exec))
-
-    def _comm_thread(self, comm: Comm, thread: Thread) -> None:
-        number = self._new_id("comm_thread_table")
-        self.row("comm_thread_table", number, comm.db_id, thread.db_id)
+        if not self._rows.has("machine_table"):
+            self._rows.add("machine_table", self._rows.new_id("machine_table"), _HOST_PID, "")
 
     def _located(self, sample: Sample) -> Location:
         return self._machine.locate(sample.tid, sample.cpumode, sample.ip, sample.pid)
@@ -225,84 +160,18 @@ class DbExport:
             return None
         return self._machine.locate_data(sample.tid, sample.cpumode, sample.addr, sample.pid)
 
-    def _is_known(self, location: Location) -> bool:
-        map = location.map
-        if map is None or location.symbol is not None:
-            return True
-        return (map.dso, map.to_file(location.address), None) in self._symbols
-
-    def _place(
-        self, location: Location, *, unknown_at: int | None = None, anew: bool = False
-    ) -> tuple[int, DbSymbol | None, int]:
-        """Export where an address lies; return file's id, symbol, offset into it.
-
-        What lies in a file outside its symbols gets a symbol of its own, at `unknown_at` where
-        that is not the place in the file; `anew` makes another one than there may be.
-        """
-        map = location.map
-        if map is None:
-            return 0, None, 0
-        dso = self._dso(map.dso)
-        symbol = location.symbol
-        if symbol is not None:
-            columns = (symbol.start, symbol.end, symbol.binding)
-            return dso, self._symbol(map.dso, symbol.name, columns), location.symbol_offset
-        start = map.to_file(location.address)
-        if unknown_at is not None and (map.dso, start, None) not in self._symbols:
-            start = unknown_at
-        return dso, self._symbol(map.dso, None, (start, start, 0), anew=anew), 0
-
-    def _dso(self, dso: Dso) -> int:
-        number = self._dsos.get(dso)
-        if number is None:
-            number = self._dsos[dso] = self._new_id("dso_table")
-            names = (dso.short_name, dso.long_name)
-            self.row("dso_table", number, _MACHINE, *names, dso.build_id.hex())
-        return number
-
-    def _symbol(
-        self, dso: Dso, name: str | None, place: tuple[int, int, int], *, anew: bool = False
-    ) -> DbSymbol:
-        """Export a symbol; `place` is its start, end and binding."""
-        start, end, binding = place
-        symbol = self._symbols.get((dso, start, name))
-        if symbol is not None and not anew:
-            return symbol
-        new = DbSymbol(self._new_id("symbol_table"))
-        self._symbols.setdefault((dso, start, name), new)
-        columns = (signed64(start), signed64(end), binding)
-        text = "unknown" if name is None else name
-        self.row("symbol_table", new.db_id, self._dsos[dso], *columns, text)
-        return new
-
     def _path(self, event: RecordedEvent, sample: Sample) -> int:
         """Export the path of calls that led to a sample; return its id, 0 without one."""
         if not event.attr.sample_type & SampleType.CALLCHAIN:
             return 0
-        path = self._root
-        for frame in reversed(self._machine.frames(sample)[:_MAX_STACK]):
-            _, symbol, _ = self._place(frame, unknown_at=frame.address)
-            path = path.child(symbol, frame.address)
-        return 0 if path is self._root else self._call_path(path)
-
-    def _call_path(self, path: CallPath) -> int:
-        missing = []
-        at: CallPath | None = path
-        while at is not None and not at.db_id:
-            missing.append(at)
-            at = at.parent
-        for each in reversed(missing):
-            each.db_id = self._new_id("call_path_table")
-            parent = each.parent.db_id if each.parent else 0
-            self.row("call_path_table", each.db_id, parent, _id(each.symbol), signed64(each.ip))
-        return path.db_id
+        return self._places.path(self._machine.frames(sample)[:_MAX_STACK])
 
     def _call_return(self, call: CallReturn) -> None:
-        path = self._call_path(call.path)
+        path = self._places.call_path(call.path)
         parent = call.path.parent.db_id if call.path.parent else 0
-        self.row(
+        self._rows.add(
             "call_return_table",
-            self._new_id("call_return_table"),
+            self._rows.new_id("call_return_table"),
             call.thread.db_id,
             call.comm.db_id if call.comm else 0,
             path,
@@ -322,43 +191,26 @@ class DbExport:
             return
         self._host()
         sample_id = self._recording.sample_id(record)
-        here = self._switched(signed32(sample_id.tid))
+        here = self._tasks.switched(signed32(sample_id.tid))
         other: tuple[int, int, bool] = (0, 0, False)
         if record.kind == RecordKind.SWITCH_CPU_WIDE:
-            other = self._switched(body.other_tid)
+            other = self._tasks.switched(body.other_tid)
         if all(not thread or is_idle for thread, _, is_idle in (here, other)):
             return
         leaves, comes = (here, other) if body.out else (other, here)
-        self.row(
+        self._rows.add(
             "context_switch_table",
-            self._new_id("context_switch_table"),
-            _MACHINE,
-            signed64(record.time),
+            self._rows.new_id("context_switch_table"),
+            MACHINE,
+            signed64(sample_id.time),
             signed32(sample_id.cpu),
             *leaves[:2],
             *comes[:2],
             body.out | (body.out and body.preempt) << 1,
         )
 
-    def _switched(self, tid: int) -> tuple[int, int, bool]:
-        """Export a thread of a switch; return its id, its name's, and whether it is idle."""
-        thread = self._threads.find(tid)
-        if thread is None or not thread.is_named:
-            return 0, 0, False
-        comm = self._thread_and_comms(thread)
-        return thread.db_id, comm.db_id if comm else 0, thread.pid == thread.tid == 0
-
 
 def _has_data_address(event: RecordedEvent) -> bool:
     attr = event.attr
     is_page_fault = attr.type == EventKind.SOFTWARE and attr.config in _PAGE_FAULTS
     return is_page_fault and bool(attr.sample_type & SampleType.ADDR)
-
-
-def _id(symbol: DbSymbol | None) -> int:
-    return symbol.db_id if symbol else 0
-
-
-def signed64(value: int) -> int:
-    """Return a u64 as the s64 of the same bits."""
-    return ((value & (1 << 64) - 1) ^ 1 << 63) - (1 << 63)
