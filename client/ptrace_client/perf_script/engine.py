@@ -158,7 +158,7 @@ class _Engine:
                     sink = event.sink or self._first_sink(event)
                     try:
                         sink(data, start, end, misc, time)
-                    except ClientError:
+                    except (ClientError, _Stopped):
                         raise
                     except BaseException as error:
                         die(error)
@@ -235,8 +235,9 @@ class _Engine:
         if self._stopping:
             raise EndRun(128 + number)
         self._stopping = True
-        if frame is not None and frame.f_code.co_filename.startswith(_READER):
-            # It may wait for the writer of a pipe.
+        reads = frame is not None and frame.f_code.co_filename.startswith(_READER)
+        if reads and self._recording.is_pipe:
+            # It may wait for the writer.
             raise _Stopped
 
 
