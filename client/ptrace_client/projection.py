@@ -19,7 +19,17 @@ from ptrace_proto import ptrace_pb2 as pb
 
 # Names by which code reaches its own variables without naming them.
 FRAME_READERS = frozenset(
-    ("exec", "eval", "locals", "vars", "dir", "breakpoint", "_getframe", "currentframe")
+    [
+        "exec",
+        "eval",
+        "locals",
+        "vars",
+        "dir",
+        "breakpoint",
+        "set_trace",
+        "_getframe",
+        "currentframe",
+    ]
 )
 # PerfEvent's methods, which read all fields; get() is looked at more closely.
 _METHODS = frozenset(("get", "keys", "values", "items", "to_dict", "print"))

@@ -123,9 +123,7 @@ def test_the_callchain_of_the_dictionary_is_that_of_the_argument(run: Run) -> No
     assert seen == [([{"ip": 0x10}, {"ip": 0x20}], True, 5)]
 
 
-def test_what_a_handler_does_not_look_at_is_not_made(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_handler_does_not_look_at_makes_no_difference(run: Run) -> None:
     made = two_events()
     made.sample(11, 1, tail=wakeup_raw(made, 5))
     seen: list[Any] = []
@@ -136,8 +134,13 @@ def test_what_a_handler_does_not_look_at_is_not_made(
     def all_of_it(n, c, cpu, s, ns, pid, comm, chain, value):  # type: ignore[no-untyped-def]
         seen.append(dict(locals()))
 
+    def passes_on(n, c, cpu, s, ns, pid, comm, chain, value):  # type: ignore[no-untyped-def]
+        seen.append((lambda: comm)())
+
     run(made, {WAKEUP: handler})
     run(made, {WAKEUP: all_of_it})
+    run(made, {WAKEUP: passes_on})
+    assert seen.pop() == ":7"
     assert seen[0] == 5
     assert seen[1]["comm"] == ":7"
     assert seen[1]["s"] == 0
@@ -454,7 +457,7 @@ def test_reading_needs_no_grpc_and_no_numpy(tmp_path: Path) -> None:
     path = tmp_path / "script.py"
     path.write_text(
         "import sys\ndef trace_end(): print({'grpc', 'numpy', 'elftools'} & set(sys.modules))\n"
-        "def trace_unhandled(*args): pass\n"
+        "def sched__sched_wakeup(n, c, cpu, s, ns, pid, comm, chain, value): pass\n"
     )
     client = Path(sys.executable).with_name("ptrace-client")
     command = [client, "run", "-i", written(tmp_path, made.file()), path]
