@@ -68,7 +68,7 @@ def test_without_cxxfilt_names_stay(
     assert demangler([b"_Z3foov", b"main"]) == ["_Z3foov", "main"]
 
 
-def test_a_tool_that_ends_or_says_nothing_is_given_up(
+def test_a_tool_that_ends_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, demangler: Demangler
 ) -> None:
     tool = tmp_path / "c++filt"

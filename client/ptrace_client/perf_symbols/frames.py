@@ -25,20 +25,21 @@ class Frame:
     def __init__(self, location: Location, inlined: list[Inlined]) -> None:
         self.location = location
         self._inlined = inlined
-        self._entries = [
-            _entry(location, one.symbol, one.srcline)
-            for one in inlined or [Inlined(location.symbol, None)]
-        ]
+        # Made when first asked for: samples need many locations that no chain has.
+        self._entries: list[dict[str, Any]] | None = None
 
-    def fresh_entries(self) -> list[dict[str, Any]]:
-        """Return the entries, for scripts to change."""
-        fresh = []
-        for entry in self._entries:
-            entry = entry.copy()
+    def add_fresh_entries(self, chain: list[dict[str, Any]]) -> None:
+        """Append the entries, for scripts to change."""
+        for known in self._entries or self._made():
+            entry = known.copy()
             if "sym" in entry:
                 entry["sym"] = entry["sym"].copy()
-            fresh.append(entry)
-        return fresh
+            chain.append(entry)
+
+    def _made(self) -> list[dict[str, Any]]:
+        shown = self._inlined or [Inlined(self.location.symbol, None)]
+        self._entries = [_entry(self.location, one.symbol, one.srcline) for one in shown]
+        return self._entries
 
     def locations(self) -> list[Location]:
         """Return one for each entry."""
@@ -88,19 +89,24 @@ class Frames:
         return frame
 
     def _make(self, maps: Maps, address: int, sources: Sources | None) -> Frame:
+        location = self.place(maps, address)
+        inlined = sources.inlined(location) if sources and location.symbol else []
+        return Frame(location, inlined)
+
+    def place(self, maps: Maps, address: int) -> Location:
+        """Return where an address lies among mappings: one that is not likely to come again."""
         found = maps.find(address)
         if found is None:
-            return Frame(Location(address, None, None, 0), [])
+            return Location(address, None, None, 0)
         if maps is self._kernel.maps:
             self._kernel.load()
         dso = found.dso
         assert isinstance(dso, LoadedDso)
         place = found.to_file(address) % _ADDRESSES
-        symbol = self._loader.load(dso).find(place)
+        table = dso.symbols
+        symbol = (self._loader.load(dso) if table is None else table).find(place)
         offset = 0 if symbol is None else _offset(found, symbol, place)
-        location = Location(address, found, symbol, offset)
-        inlined = sources.inlined(location) if sources and symbol else []
-        return Frame(location, inlined)
+        return Location(address, found, symbol, offset)
 
 
 def _offset(map: Map, symbol: Symbol, place: int) -> int:

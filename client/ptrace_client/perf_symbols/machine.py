@@ -33,6 +33,8 @@ _MODES = {
     (1 << 64) - 512: CpuMode.USER,
 }
 _KERNEL_START = 1 << 63
+# As numbers: members of an enumeration take long to get.
+_KERNEL, _USER = int(CpuMode.KERNEL), int(CpuMode.USER)
 _UNWINDABLE = int(SampleType.REGS_USER | SampleType.STACK_USER)
 _CPU_MODE = 7
 # perf's default for scripts (kernel.perf_event_max_stack).
@@ -95,11 +97,14 @@ class RecordedMachine:
 
     def locate_data(self, tid: int, cpumode: int, address: int, pid: int | None = None) -> Location:
         """Return the same for a sample's addr, which may be the user's in a kernel sample."""
-        found = self.locate(tid, cpumode, address, pid)
-        if found.map is None and cpumode in (CpuMode.KERNEL, CpuMode.USER):
-            own = CpuMode.KERNEL if address >= _KERNEL_START else CpuMode.USER
+        maps = self._maps(cpumode, pid, tid)
+        if maps is None:
+            return Location(address, None, None, 0)
+        found = self._frames.place(maps, address)
+        if found.map is None:
+            own = _KERNEL if address >= _KERNEL_START else _USER
             if own != cpumode:
-                return self.locate(tid, own, address, pid)
+                return self.locate_data(tid, own, address, pid)
         return found
 
     def locate_branch(self, tid: int, address: int, pid: int | None = None) -> Location:
@@ -109,7 +114,10 @@ class RecordedMachine:
 
     def callchain(self, sample: Sample) -> list[dict[str, Any]]:
         """Return the entries that perf makes of a sample's chain: fresh dicts, leaf first."""
-        return [entry for frame in self._chain(sample) for entry in frame.fresh_entries()]
+        chain: list[dict[str, Any]] = []
+        for frame in self._chain(sample):
+            frame.add_fresh_entries(chain)
+        return chain
 
     def frames(self, sample: Sample) -> list[Location]:
         """Return where the entries of callchain() lie."""
@@ -145,9 +153,9 @@ class RecordedMachine:
         self._loader.close()
 
     def _maps(self, cpumode: int, pid: int | None, tid: int) -> Maps | None:
-        if cpumode == CpuMode.USER:
+        if cpumode == _USER:
             return self._spaces.find(pid, tid)
-        return self._kernel.maps if cpumode == CpuMode.KERNEL else None
+        return self._kernel.maps if cpumode == _KERNEL else None
 
     def _chain(self, sample: Sample) -> list[Frame]:
         frames: list[Frame] = []

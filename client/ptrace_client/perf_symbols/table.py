@@ -38,6 +38,7 @@ class SymbolTable:
         self._names: list[bytes] = []
         # What find() needs: made when first used.
         self._by_start: list[int] | None = None
+        self._by_end: list[int] = []
         self._reach: list[int] = []
         self._made: dict[int, Symbol] = {}
 
@@ -136,11 +137,12 @@ class SymbolTable:
         """Return the symbol that an address lies in, the innermost if there are several."""
         if self._by_start is None:
             self._by_start = self._starts.tolist()
-            self._reach = list(accumulate(self._ends.tolist(), max))
+            self._by_end = self._ends.tolist()
+            self._reach = list(accumulate(self._by_end, max))
             self._made.clear()
         at = bisect_right(self._by_start, address) - 1
         for index in range(at, max(-1, at - _NESTED_MAX), -1):
-            if address < self._ends[index] or address == self._by_start[index]:
+            if address < self._by_end[index] or address == self._by_start[index]:
                 return self._made.get(index) or self._make(index)
             if self._reach[index] <= address:
                 return None
