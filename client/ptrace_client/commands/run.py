@@ -56,7 +56,12 @@ def declare() -> click.Command:
             *limit_options(),
             reconnect_option(),
             click.Option(["--all-fields"], is_flag=True, help="Ask for fields not used, too."),
-            click.Option(["--strict"], is_flag=True, help="A handler's exception ends the run."),
+            click.Option(
+                ["--strict"],
+                is_flag=True,
+                help="A handler's exception ends the run; perf's dialect, where it always does: "
+                "handlers are bound by perf's exact rule.",
+            ),
             click.Option(["-q", "--quiet"], is_flag=True, help="No messages but errors."),
             click.Option(["-v", "--verbose"], count=True, help="More messages."),
             *place_options(),
