@@ -12,7 +12,7 @@ from ptraced.layout import RowLayout
 from ptraced.policy.task_rights import TaskRights
 from ptraced.policy.task_view import TaskView
 from ptraced.quotas.queue_room import Share
-from ptraced.row_columns import pids_and_times
+from ptraced.row_columns import rows_of
 from ptraced.task_messages import task_message
 from ptraced.task_records import Lost, TaskRecord
 from ptraced.task_snapshot import process_of, snapshot
@@ -86,9 +86,10 @@ class TaskNews:
         yield from map(_fragment, self._view.admit(records))
         for batch in batches:
             layout = self._own.get(batch.schema_id)
-            if layout is None or not self._view.withholds:
+            withheld = self._view.withheld
+            if layout is None or not withheld:
                 continue
-            for pid, time in pids_and_times(layout, batch.rows.data):
+            for pid, time in rows_of(layout, batch.rows.data, withheld):
                 yield from map(_fragment, self._view.prove(pid, time))
 
 

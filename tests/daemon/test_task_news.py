@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 
+import pytest
 from pendingframes import PendingFrames
 
 from ptrace_proto import ptrace_pb2 as pb
@@ -12,6 +14,7 @@ from ptraced.identity import Caller
 from ptraced.layout import Column, RowLayout
 from ptraced.policy.task_rights import TaskRights
 from ptraced.quotas.queue_room import QueueRoom
+from ptraced.row_columns import rows_of
 from ptraced.rows import Rows
 from ptraced.session import Session
 from ptraced.stacks import StackTable
@@ -126,6 +129,18 @@ def test_rows_prove_whose_a_process_was_that_has_ended() -> None:
         (GONE, "name"),
         (GONE, "end"),
     ]
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_rows_are_found_by_their_process(dynamic: bool) -> None:
+    rows = [struct.pack("<Qi", time, pid) for time, pid in ((1, 5), (2, 6), (3, 5), (4, 7))]
+    if dynamic:
+        rows = [struct.pack("<I", len(each) + 3) + each + b"abc" for each in rows]
+    layout = dataclasses.replace(LAYOUT, has_dynamic=dynamic)
+
+    assert list(rows_of(layout, b"".join(rows), {5, 7, 8})) == [(5, 1), (5, 3), (7, 4)]
+    without = dataclasses.replace(layout, columns=LAYOUT.columns[:1])
+    assert list(rows_of(without, b"".join(rows), {5})) == []
 
 
 def test_what_has_no_room_is_lost_and_counted_and_the_room_is_given_back() -> None:

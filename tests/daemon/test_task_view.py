@@ -139,7 +139,7 @@ def test_an_event_proves_whose_a_program_was_that_has_ended(proc: Proc) -> None:
     life: list[TaskRecord] = [started(GONE, 10, b"ls"), mapped(GONE, 11), ended(GONE, 20)]
 
     assert seen.admit(life) == []
-    assert seen.withholds
+    assert seen.withheld == {GONE}
     assert list(seen.prove(GONE, 9)) == []
     assert list(seen.prove(GONE, 21)) == []
     assert list(seen.prove(GONE, 15)) == life
@@ -161,7 +161,7 @@ def test_nothing_is_withheld_of_who_still_runs_as_another(proc: Proc) -> None:
     seen = view(proc)
     seen.admit([started(THEIRS, 1), mapped(THEIRS, 2)])
 
-    assert not seen.withholds
+    assert not seen.withheld
 
 
 def test_what_is_withheld_is_bounded(proc: Proc) -> None:
@@ -171,6 +171,16 @@ def test_what_is_withheld_is_bounded(proc: Proc) -> None:
 
     assert list(seen.prove(1000, 2)) == []
     assert list(seen.prove(2999, 2)) == [started(2999, 1)]
+
+
+def test_what_nothing_proves_is_let_go_of_after_some_seconds(proc: Proc) -> None:
+    seen = view(proc)
+    seen.admit([started(GONE, 10)])
+    seen.admit([named(MINE, 4_000_000_000)])
+    assert seen.withheld == {GONE}
+    seen.admit([named(MINE, 6_000_000_000)])
+
+    assert not seen.withheld
 
 
 def test_only_processes_in_scope_and_what_they_start_are_told_of(proc: Proc) -> None:

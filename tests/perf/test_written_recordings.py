@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ptrace_proto import ptrace_pb2 as pb
 from unprivileged import NOBODY, as_user
 
 pytestmark = pytest.mark.needs_kernel("tracefs", "perf events", "BPF programs")
+GETPPID = "syscalls:sys_enter_getppid"
 FIELDS = Path(__file__).with_name("fields_as_json.py")
 EVERY_CALLBACK = Path(__file__).with_name("recorder.py")
 # Tracepoints with text, arrays, data of any length, bit masks and named values.
@@ -54,6 +56,33 @@ def daemon(folder: Path) -> Iterator[Daemon]:
     assert running.stop() == 0
 
 
+@pytest.fixture
+def busy() -> Iterator[int]:
+    """A process with some ten thousand calls a second."""
+    calls = "import os\nprint(flush=True)\nwhile True: os.getppid(), sum(range(1000))"
+    command = [sys.executable, "-S", "-E", "-c", calls]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+@contextmanager
+def recording_until_large(daemon: Daemon, path: Path, pid: int) -> Iterator[subprocess.Popen[str]]:
+    """A recorder of a busy process, once its file has some thousand samples."""
+    arguments = ["--socket", daemon.socket, "-e", GETPPID, "-p", pid, "-o", path]
+    with subprocess.Popen(
+        [PTRACE_CLIENT, "record", *map(str, arguments)],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not (path.exists() and path.stat().st_size > 300_000):
+            subprocess.run(["true"], check=True)
+        yield process
+
+
 def record(daemon: Daemon, *arguments: str | Path, prefix: Sequence[str] = ()) -> Ended:
     done = ptrace_client("record", "--socket", daemon.socket, *arguments, prefix=prefix)
     assert done.status == 0, done.err
@@ -82,17 +111,23 @@ def test_perf_gets_the_samples_that_the_stream_delivered(
 ) -> None:
     """Every field of every event, and of whom, where and when it was."""
     path = folder / "many.data"
-    request = pb.TraceRequest(selectors=SELECTORS, format_texts=True, task_records=True)
+    (folder / "tour").mkdir()
+    tour = [sys.executable, str(Path(__file__).with_name("tour.py")), str(folder / "tour")]
+    waiting = ["/bin/sh", "-c", 'read -r line; exec "$@"', "sh", *tour]
+    process = subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    request = pb.TraceRequest(
+        selectors=SELECTORS,
+        scope=pb.Scope(pids=[process.pid]),
+        format_texts=True,
+        task_records=True,
+    )
     delivered: list[dict[str, Any]] = []
     with daemon.connect() as host, host.open(request) as stream:
         schemas = {schema.id: schema for schema in stream.started.schemas}
         decoders = {id: EventDecoder(schema, 0) for id, schema in schemas.items()}
         output, _ = open_output(str(path))
         recorder = StreamRecorder(stream.started, host.info, output, local=True)
-        command = [sys.executable, Path(__file__).with_name("tour.py"), folder / "tour"]
-        (folder / "tour").mkdir()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        stream.stop()
+        process.communicate(b"\n")
         while True:
             message = stream.next(None)
             if message is None:
@@ -263,38 +298,36 @@ def test_the_same_comes_through_a_pipe(daemon: Daemon, folder: Path) -> None:
     assert ours.stdout == _without_unset(perfs.stdout)
 
 
-def test_a_recorder_that_is_killed_leaves_what_it_has(daemon: Daemon, folder: Path) -> None:
+def test_a_recorder_that_is_killed_leaves_what_it_has(
+    daemon: Daemon, folder: Path, busy: int
+) -> None:
     path = folder / "killed.data"
-    arguments = ["--socket", daemon.socket, "-e", "raw_syscalls:sys_enter", "-o", path]
-    with subprocess.Popen(
-        [PTRACE_CLIENT, "record", *map(str, arguments)], env=environment()
-    ) as process:
-        while not (path.exists() and path.stat().st_size > 1_500_000):
-            subprocess.run(["true"], check=True)
-        process.send_signal(signal.SIGKILL)
+    with recording_until_large(daemon, path, busy) as process:
+        process.kill()
 
-    shown = of_perf("script", "-i", path, "-F", "event,trace")
-    assert shown.count("raw_syscalls:sys_enter: NR ") > 500
+    assert len(of_perf("script", "-i", path, "-F", "event").splitlines()) > 500
 
 
-def test_a_daemon_that_dies_leaves_a_recording_that_ended(folder: Path) -> None:
+def test_a_process_is_recorded_for_a_time(daemon: Daemon, folder: Path, busy: int) -> None:
+    path = folder / "process.data"
+    where = "-p", str(busy), "--duration", "0.3"
+    record(daemon, "-e", GETPPID, *where, "-o", path)
+
+    times = of_perf("script", "-i", path, "-F", "time").split()
+    assert float(times[-1].rstrip(":")) > float(times[0].rstrip(":"))
+    assert set(of_perf("script", "-i", path, "-F", "pid").split()) == {str(busy)}
+
+
+def test_a_daemon_that_dies_leaves_a_recording_that_ended(folder: Path, busy: int) -> None:
     own = folder / "mortal"
     own.mkdir()
     mortal, path = Daemon(own), own / "cut.data"
-    arguments = ["--socket", mortal.socket, "-e", "raw_syscalls:sys_enter", "-o", path]
-    with subprocess.Popen(
-        [PTRACE_CLIENT, "record", *map(str, arguments)],
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        while not (path.exists() and path.stat().st_size > 1_500_000):
-            subprocess.run(["true"], check=True)
+    with recording_until_large(mortal, path, busy) as process:
         mortal.stop(signal.SIGKILL)
         _, told = process.communicate()
 
     assert process.returncode == 4
-    assert told.startswith("error: ")
+    assert told.startswith("error: the daemon at ")
     assert len(of_perf("script", "-i", path, "-F", "event").splitlines()) > 500
 
 
@@ -317,17 +350,9 @@ def _without_unset(text: str) -> str:
     return text.replace("(0, 0, <NULL>)", "(0, 0)")
 
 
-def test_sigint_ends_it_well(daemon: Daemon, folder: Path) -> None:
+def test_sigint_ends_it_well(daemon: Daemon, folder: Path, busy: int) -> None:
     path = folder / "interrupted.data"
-    arguments = ["--socket", daemon.socket, "-e", "raw_syscalls:sys_enter", "-o", path]
-    with subprocess.Popen(
-        [PTRACE_CLIENT, "record", *map(str, arguments)],
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        while not (path.exists() and path.stat().st_size > 1_500_000):
-            subprocess.run(["true"], check=True)
+    with recording_until_large(daemon, path, busy) as process:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()
 

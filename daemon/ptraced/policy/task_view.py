@@ -24,6 +24,8 @@ _EXITING = 0x4
 # Processes whose records are withheld, and records of each.
 _WITHHELD_MAX = 256
 _RECORDS_MAX = 512
+# What has ended for so long, ns, has no more events to come.
+_PROOF_WITHIN = 5_000_000_000
 
 
 class TaskView:
@@ -51,9 +53,9 @@ class TaskView:
         self._ahead: Counter[int] = Counter()
 
     @property
-    def withholds(self) -> bool:
-        """Whether events might prove anything."""
-        return bool(self._withheld)
+    def withheld(self) -> frozenset[int]:
+        """Processes of which events might prove something."""
+        return frozenset(self._withheld)
 
     def allows(self, pid: int) -> bool:
         """Whether a process that runs now may be told of."""
@@ -85,6 +87,8 @@ class TaskView:
                 told += program
             elif self._own(pid) is None:
                 self._withhold(pid, program)
+        if records:
+            self._forget(_time(records[-1]) - _PROOF_WITHIN)
         told.sort(key=_time)
         return told
 
@@ -139,6 +143,14 @@ class TaskView:
         self._withheld.move_to_end(pid)
         if len(self._withheld) > _WITHHELD_MAX:
             self._withheld.popitem(last=False)
+
+    def _forget(self, before: int) -> None:
+        """Let go of what nothing has proven in time: those that came first are first."""
+        while self._withheld:
+            pid, program = next(iter(self._withheld.items()))
+            if _time(program[-1]) >= before:
+                return
+            del self._withheld[pid]
 
     def _in_scope(self, pid: int) -> bool:
         return self._followed is None or pid in self._followed
