@@ -45,6 +45,33 @@ TRACEPOINTS = (
     *NETWORK,
 )
 ADMINISTRATOR = '[[rule]]\nname = "administrator"\nusers = ["root"]\nadmin = true\n'
+# With fields of all kinds: text of either kind, arrays, pointers, numbers of all sizes.
+FIELDS = (
+    *("sched:sched_process_fork", "sched:sched_process_exit", "task:task_newtask"),
+    *("net:net_dev_queue", "net:netif_receive_skb", "skb:skb_copy_datagram_iovec"),
+    *("syscalls:sys_enter_openat", "syscalls:sys_exit_openat"),
+    *("raw_syscalls:sys_enter", "raw_syscalls:sys_exit", "mmap:vm_unmapped_area"),
+)
+# Tells fields with their types, of one event in a handler.
+RECORDER = f"""
+EVENTS = {[event.replace(":", "__") for event in FIELDS]}
+
+def tell(name, cpu, pid, comm, chain, fields):
+    if name in EVENTS:
+        print(name, cpu, pid, comm, chain, [(type(it).__name__, it) for it in fields])
+
+def raw_syscalls__sys_enter(name, context, cpu, secs, nsecs, pid, comm, chain, id, args, sample):
+    inner = sample["sample"]
+    # A tracepoint's place is known by its stack only: without one it lies nowhere.
+    keys = [key for key in sample if not key.startswith(("dso", "sym"))]
+    told = [sample["comm"], sample["ev_name"], len(sample["attr"]), *keys]
+    numbers = [inner[key] for key in ("pid", "tid", "cpu", "period", "addr", "cpumode")]
+    tell(name, cpu, pid, comm, chain, [id, args, *told, *numbers, *inner])
+
+def trace_unhandled(name, context, fields):
+    values = list(fields.values())
+    tell(name, values[0], *values[3:6], values[6:])
+"""
 # Where event_analyzing_sample has its database, which others' runs are not to see.
 OWN_SHM = (
     *("unshare", "--mount", "--propagation", "private", "sh", "-euc"),
@@ -61,10 +88,11 @@ class Script:
     arguments: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    folder: Path = SHIPPED
 
     @property
     def path(self) -> Path:
-        return SHIPPED / f"{self.name}.py"
+        return self.folder / f"{self.name}.py"
 
 
 @dataclass
@@ -189,13 +217,16 @@ def side_by_side(
 
 @pytest.fixture(scope="module")
 def tracepoints(open_daemon: Daemon, work: Path) -> Outcomes:
+    (work.parent / "recorder.py").write_text(RECORDER)
     scripts = (
+        Script("recorder", (), FIELDS, folder=work.parent),
         *map(Script, ("syscall-counts", "syscall-counts-by-pid", "failed-syscalls-by-pid")),
         *map(Script, ("futex-contention", "compaction-times", "net_dropmonitor")),
         Script("netdev-times", ("tx", "rx", "debug"), NETWORK),
         Script("check-perf-trace", (), ("irq:softirq_entry", "kmem:kmalloc")),
     )
-    record = [word for event in TRACEPOINTS for word in ("-e", event)]
+    events = dict.fromkeys((*TRACEPOINTS, *FIELDS))
+    record = [word for event in events for word in ("-e", event)]
     return side_by_side(open_daemon, work, record, scripts)
 
 
@@ -236,6 +267,15 @@ def test_all_but_times_is_what_perf_shows(tracepoints: Outcomes, name: str, time
     assert outcome.ours.status == 0
     perf, ours = (re.sub(rf" *{times}", "T", it) for it in (outcome.perf, outcome.ours.out))
     assert perf.count("\n") > 0
+    assert ours == perf
+
+
+def test_fields_are_what_perf_passes(tracepoints: Outcomes) -> None:
+    """Of events in the order of their texts: two at once on two CPUs may be told in either."""
+    outcome = tracepoints["recorder"]
+    assert outcome.ours.status == 0, outcome.ours.err
+    perf, ours = (sorted(text.splitlines()) for text in (outcome.perf, outcome.ours.out))
+    assert {line.split()[0] for line in perf} >= {"net__net_dev_queue", "task__task_newtask"}
     assert ours == perf
 
 
