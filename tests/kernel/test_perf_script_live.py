@@ -389,18 +389,36 @@ def test_a_script_without_its_window_says_what_it_needs(folder: Path, open_daemo
     assert "ImportError: this script shows a window, which needs wxPython" in ended.err
 
 
-def test_own_tasks_suffice(served: Callable[[str], Daemon], work: Path) -> None:
-    """A user who may see nothing of others' tasks."""
-    daemon = served(f"{own_rule(NOBODY)}\n{ADMINISTRATOR}")
-    command = [*AS_NOBODY, work]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as program:
+@contextmanager
+def own_program(work: Path) -> Iterator[subprocess.Popen[str]]:
+    """The program as nobody's own."""
+    with subprocess.Popen([*AS_NOBODY, work], stdin=-1, stdout=-1, text=True) as program:
+        yield program
+
+
+@pytest.mark.parametrize(
+    ("script", "stacks", "shown"),
+    [
+        (Script("syscall-counts"), "all", r"^getppid +1010$"),
+        (
+            Script("event_analyzing_sample", (), ("page-faults",)),
+            "none",
+            r"^There is [1-9]\d* records in gen",
+        ),
+    ],
+)
+def test_own_tasks_suffice(
+    served: Callable[[str], Daemon], work: Path, script: Script, stacks: str, shown: str
+) -> None:
+    """A user who may see nothing of others' tasks, nor stacks in the second case."""
+    daemon = served(f"{own_rule(NOBODY, stacks=stacks)}\n{ADMINISTRATOR}")
+    with own_program(work) as program:
         assert program.stdout is not None
-        assert program.stdin is not None
         pid = int(program.stdout.readline())
-        with start_client(daemon, Script("syscall-counts"), pid, work.parent) as client:
+        with start_client(daemon, script, pid, work.parent) as client:
             with daemon.connect() as host:
-                wait_for_session(host, "syscall-counts.py", client)
+                wait_for_session(host, script.path.name, client)
             program.communicate("go\n")
             ended = client.end()
     assert ended.status == 0
-    assert re.search(r"^getppid +1010$", ended.out, re.M)
+    assert re.search(shown, ended.out, re.M)

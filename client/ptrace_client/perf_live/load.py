@@ -41,10 +41,17 @@ def load_live(
     sampled = any(map(is_sample, schemas)) and script.handler("process_event") is not None
     if not sampled or any(schema.stack for schema in schemas):
         return Live(LiveScript(script, options), selection, schemas)
-    leaves = replace(selection, stacks=replace(selection.stacks, call_graph=True, max_stack=1))
-    try:
-        described = leaves.described(host)
-    except ClientError:
-        # The policy shows the user no stacks.
+    if not _shows_stacks(host):
         return Live(LiveScript(script, options), selection, schemas)
-    return Live(LiveScript(script, options, leaves_only=True), leaves, described)
+    leaves = replace(selection, stacks=replace(selection.stacks, call_graph=True, max_stack=1))
+    live = LiveScript(script, options, leaves_only=True)
+    return Live(live, leaves, leaves.described(host))
+
+
+def _shows_stacks(host: Host) -> bool:
+    """Whether the policy shows the user stacks of whatever event: it refuses sessions else."""
+    try:
+        rules = host.whoami().rules
+    except ClientError:
+        return False
+    return bool(rules) and all(rule.stacks != "none" for rule in rules)
