@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import os
 import runpy
+import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,16 @@ def use_cgroups() -> None:
             return
 
 
+def drop_packets() -> None:
+    """Send to a port that nobody listens to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        closed = unheard.getsockname()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(3):
+            sender.sendto(b"nobody hears it", closed)
+
+
 def use_memory_management() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("10")
@@ -58,5 +69,6 @@ if __name__ == "__main__":
     use_alarm_timer()
     use_locks(place)
     use_cgroups()
+    drop_packets()
     use_memory_management()
     runpy.run_path(str(ACTIVITY), run_name="__main__")
