@@ -318,6 +318,18 @@ def test_an_exception_ends_the_run_as_perf_ends(
     assert run.seen == [1]
 
 
+def test_strict_is_perfs_own_rule(tmp_path: Path) -> None:
+    """The man page's form, without a call chain: perf passes one all the same."""
+    text = f"def test__event({HEAD.replace(' chain,', '')}):\n    seen.append((pid, comm, delta))"
+    run = Run(tmp_path, text, EVENT)
+    run.send(make_batch(EVENT, FIRST))
+    assert run.seen == [(41, "task", 4294967295)]
+    run = Run(tmp_path, text, EVENT, options=DialectOptions(strict=True))
+    with pytest.raises(EndRun) as end:
+        run.send(make_batch(EVENT, FIRST))
+    assert end.value.status == 134
+
+
 def test_samples_are_told_as_by_perf(tmp_path: Path) -> None:
     columns = ("_pid", "_tid", "_comm", "ip", "period", "callchain")
     schema = make_sample_schema("cpu-clock", columns=columns)

@@ -86,9 +86,10 @@ class LiveScript:
         """Call trace_begin."""
         self._script.begin(self._context)
 
-    def exit(self) -> None:
-        """Call trace_end."""
-        self._script.call("trace_end")
+    @property
+    def exit(self) -> Callback | None:
+        """trace_end."""
+        return self._script.handler("trace_end")
 
     @property
     def lost(self) -> Callback | None:
