@@ -196,6 +196,11 @@ class Reader:
             self._tasks.listeners.remove(listener)
             self._let_tasks_go()
 
+    def catch_up_with_tasks(self) -> None:
+        """Give the listeners all that has happened to tasks by now."""
+        with self._lock:
+            self._tasks.catch_up()
+
     def _let_tasks_go(self) -> None:
         rings = self._tasks.release()
         for ring in rings:

@@ -126,7 +126,8 @@ class Sessions:
                 share = self._room.share(caller.uid)
                 tasks = None
                 if plan.tasks is not None:
-                    tasks = TaskNews(plan.tasks, request.scope, plan.layouts, now(), share)
+                    known = plan.tasks, request.scope, plan.layouts
+                    tasks = TaskNews(*known, now(), share, self._reader.catch_up_with_tasks)
                 session = Session(
                     secrets.token_hex(8),
                     request,

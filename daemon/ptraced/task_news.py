@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ptrace_proto import ptrace_pb2 as pb
 from ptraced import wire
@@ -14,18 +14,18 @@ from ptraced.policy.task_view import TaskView
 from ptraced.quotas.queue_room import Share
 from ptraced.row_columns import rows_of
 from ptraced.task_messages import task_message
-from ptraced.task_records import Lost, TaskRecord
+from ptraced.task_records import Lost, TaskRecord, memory_of
 from ptraced.task_snapshot import process_of, snapshot
 
-# Records that wait, and the bytes that each counts as.
+# Records that wait.
 _WAITING_MAX = 16384
-_RECORD_BYTES = 512
 
 
 class TaskNews:
     """What a session tells of tasks. `offer` is the reader's, the rest is for the call's thread.
 
-    `layouts` are those of the session's events by the number of their schema.
+    `layouts` are those of the session's events by the number of their schema. `catch_up` has all
+    offered that happened before its call.
     """
 
     def __init__(
@@ -35,14 +35,17 @@ class TaskNews:
         layouts: dict[int, RowLayout],
         start: int,
         share: Share,
+        catch_up: Callable[[], object] = lambda: None,
     ) -> None:
         self._processes = sorted({*scope.pids, *map(process_of, scope.tids)})
         self._view = TaskView(rights, self._processes)
         self._own = {number: layouts[number] for number in rights.own}
         self._start = start
         self._share = share
+        self._catch_up = catch_up
         self._lock = threading.Lock()
         self._waiting: list[TaskRecord] = []
+        self._held = 0
         self._lost = 0
         self._closed = False
 
@@ -55,8 +58,10 @@ class TaskNews:
             if self._closed:
                 return
             room = len(self._waiting) + len(records) <= _WAITING_MAX
-            if room and self._share.take(len(records) * _RECORD_BYTES):
+            size = sum(map(memory_of, records))
+            if room and self._share.take(size):
                 self._waiting += records
+                self._held += size
             else:
                 self._lost += len(records)
 
@@ -64,7 +69,8 @@ class TaskNews:
         """All that waits."""
         with self._lock:
             records, self._waiting = self._waiting, []
-            self._share.give_back(len(records) * _RECORD_BYTES)
+            self._share.give_back(self._held)
+            self._held = 0
             if self._lost:
                 records.append(Lost(self._lost))
                 self._lost = 0
@@ -83,7 +89,7 @@ class TaskNews:
         self, records: Iterable[TaskRecord], batches: Iterable[QueuedBatch]
     ) -> Iterator[bytes]:
         """Fragments with what the caller may know of records, and what these batches prove."""
-        yield from map(_fragment, self._view.admit(records))
+        yield from map(_fragment, self._view.admit(records, self._since))
         for batch in batches:
             layout = self._own.get(batch.schema_id)
             withheld = self._view.withheld
@@ -91,6 +97,12 @@ class TaskNews:
                 continue
             for pid, time in rows_of(layout, batch.rows.data, withheld):
                 yield from map(_fragment, self._view.prove(pid, time))
+
+    def _since(self) -> list[TaskRecord]:
+        """What has happened since the records that were taken."""
+        self._catch_up()
+        with self._lock:
+            return [*self._waiting, *[Lost(self._lost)] * bool(self._lost)]
 
 
 def _fragment(record: TaskRecord) -> bytes:

@@ -92,6 +92,14 @@ LOST_RECORD = (
 )
 
 TaskRecord = Mmap2 | Comm | Fork | Exit | Lost
+# Of a record and all that it has but for its path.
+_RECORD_BYTES = 512
+
+
+def memory_of(record: TaskRecord) -> int:
+    """Bytes of memory that a record takes at most."""
+    # Text that is not ASCII takes up to four bytes for a character.
+    return _RECORD_BYTES + (4 * len(record.path) if isinstance(record, Mmap2) else 0)
 
 
 def task_records(records: bytes | memoryview) -> Iterator[TaskRecord]:

@@ -168,3 +168,31 @@ def test_a_session_that_goes_gives_the_room_of_its_news_back() -> None:
 def test_a_thread_stands_for_its_process() -> None:
     assert process_of(os.getpid()) == os.getpid()
     assert process_of(GONE) == GONE
+
+
+def test_long_paths_count_as_what_they_are() -> None:
+    tasks = news(room=40_000, pids=())
+    mapping = Mmap2(5, 5, 4096, 8192, 0, "/" + "x" * 4095, None, None, 1)
+
+    tasks.offer([mapping])
+    tasks.offer([mapping])
+    assert tasks.take() == [mapping, Lost(1)]
+    tasks.offer([mapping])
+    assert tasks.take() == [mapping]
+
+
+def test_what_is_looked_up_is_held_to_what_happens_meanwhile() -> None:
+    """A program of another becomes one of ours between its records and the look at it."""
+    me = os.getpid()
+    share = QueueRoom(1 << 30).share(0)
+    rights = TaskRights(ME, False, False, frozenset((1,)))
+    meanwhile: list[TaskRecord] = [Comm(me, me, b"mine", True, 2)]
+    tasks = TaskNews(
+        rights, pb.Scope(), {1: LAYOUT}, 7, share, lambda: tasks.offer([meanwhile.pop()])
+    )
+    secret: list[TaskRecord] = [Comm(me, me, b"secret", True, 1)]
+
+    assert list(tasks.fragments(secret, [])) == []
+    meanwhile.append(Comm(GONE, GONE, b"else", True, 4))
+    (told,) = tasks.fragments(tasks.take(), [])
+    assert b"mine" in told

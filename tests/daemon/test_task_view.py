@@ -200,3 +200,96 @@ def test_processes_that_run_are_looked_at_anew(proc: Proc) -> None:
 
     assert not seen.allows(MINE)
     assert not seen.allows_memory(MINE)
+
+
+def test_programs_before_the_one_that_was_looked_at_at_the_start_are_not_told_of(
+    proc: Proc,
+) -> None:
+    seen = view(proc)
+    assert seen.allows(MINE)
+    before: list[TaskRecord] = [named(MINE, 1, b"secret"), mapped(MINE, 2, "/secret")]
+    after: list[TaskRecord] = [started(MINE, 3), mapped(MINE, 4)]
+
+    assert seen.admit([*before, *after]) == after
+
+
+def test_a_number_is_another_process_from_a_fork_on(proc: Proc) -> None:
+    seen = view(proc)
+    assert seen.allows(MINE)
+    before: list[TaskRecord] = [named(MINE, 1, b"secret"), ended(MINE, 2)]
+    after: list[TaskRecord] = [forked(MINE, OTHER, 3), mapped(MINE, 4)]
+
+    assert seen.admit([*before, *after]) == after
+
+
+def test_programs_that_start_while_it_is_looked_at_are_not_what_the_records_are_of(
+    proc: Proc,
+) -> None:
+    """One of another's that makes itself one of the caller's, faster than the records come."""
+    records: list[TaskRecord] = [started(MINE, 1, b"sudo"), mapped(MINE, 2, "/secret")]
+    forks: list[TaskRecord] = [forked(MINE, THEIRS, 1), named(MINE, 2)]
+
+    assert view(proc).admit(records, lambda: [started(MINE, 3)]) == []
+    assert view(proc).admit(forks, lambda: [started(MINE, 3)]) == []
+    assert view(proc).admit(records, lambda: [Lost(1)]) == []
+    assert view(proc).admit(records, lambda: [started(OTHER, 3)]) == records
+
+
+def test_behind_a_gap_nothing_is_told_of_programs_from_before_it(proc: Proc) -> None:
+    seen = view(proc)
+    assert seen.admit([named(MINE, 1)])
+    seen.admit([started(GONE, 2), ended(GONE, 3)])
+    # What is the caller's now may have been another's before a start that nobody told of.
+    assert seen.admit([Lost(5), mapped(MINE, 6, "/secret"), mapped(THEIRS, 6)]) == [Lost(6)]
+    del proc.owners[MINE]
+
+    assert seen.admit([mapped(MINE, 7, "/secret"), ended(MINE, 8)]) == []
+    assert list(seen.prove(GONE, 2)) == []
+
+
+def test_mappings_from_before_a_program_of_the_callers_are_not_told_either(proc: Proc) -> None:
+    start, after = started(MINE, 2), mapped(MINE, 3)
+    seen = view(proc, everyone=True)
+
+    assert seen.admit([mapped(MINE, 1, "/secret"), start, after]) == [start, after]
+    assert seen.admit([mapped(MINE, 4, "/secret")], lambda: [started(MINE, 5)]) == []
+    assert seen.admit([Lost(1), named(OTHER, 6), mapped(MINE, 7)]) == [Lost(2), named(OTHER, 6)]
+
+
+def test_an_event_of_another_process_with_the_same_number_proves_nothing(proc: Proc) -> None:
+    seen = view(proc)
+    assert seen.admit([started(GONE, 10)]) == []
+    assert seen.admit([ended(GONE, 20)]) == []
+    assert list(seen.prove(GONE, 30)) == []
+    assert seen.admit([started(OTHER + 1, 10)]) == []
+    assert seen.admit([forked(OTHER + 1, THEIRS, 20)]) == []
+    assert list(seen.prove(OTHER + 1, 30)) == []
+
+
+def test_what_is_withheld_has_bounded_memory(proc: Proc) -> None:
+    seen = view(proc)
+    for pid in range(1000, 1100):
+        program: list[TaskRecord] = [started(pid, 1)]
+        seen.admit([*program, *(mapped(pid, 2, "/" + "x" * 4000) for _ in range(100))])
+
+    proved = [pid for pid in range(1000, 1100) if list(seen.prove(pid, 2))]
+    assert proved == [1098, 1099]
+
+
+def test_processes_that_ended_are_followed_no_more(proc: Proc) -> None:
+    proc.owners[11] = ANN.uid
+    seen = view(proc, MINE)
+    child: list[TaskRecord] = [forked(11, MINE, 1), ended(11, 2)]
+
+    assert seen.admit(child) == child
+    assert seen.admit([named(11, 3)]) == []
+
+
+def test_events_of_the_next_program_do_not_prove_whose_one_was(proc: Proc) -> None:
+    seen = view(proc)
+    next_one: list[TaskRecord] = [started(GONE, 3), ended(GONE, 5)]
+
+    assert seen.admit([started(GONE, 1, b"sudo")], lambda: next_one) == []
+    assert list(seen.prove(GONE, 4)) == []
+    assert seen.admit(next_one) == []
+    assert list(seen.prove(GONE, 4)) == next_one

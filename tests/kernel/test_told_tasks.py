@@ -154,6 +154,21 @@ def test_under_own_nothing_is_told_of_anybody_else(daemon: Daemon, folder: Path)
     assert 1 not in {record.pid for record in records}
 
 
+def test_of_a_program_of_roots_that_becomes_the_users_nothing_is_told(
+    daemon: Daemon, folder: Path
+) -> None:
+    """However short it runs before it starts another: what /proc says then is of that one."""
+    becomes = Path(shutil.copy(shutil.which("setpriv") or "", folder / "rootprog"))
+    mine = program(folder, "annbecame")
+    command = [becomes, *as_uid(ANN, mine, "/dev/null")[1:]]
+    with connected_as(ANN, daemon) as host:
+        records, _ = told(host, lambda: [subprocess.run(command, check=True) for _ in range(150)])
+
+    assert b"annbecame" in names(records)
+    assert b"rootprog" not in names(records)
+    assert str(becomes) not in paths(records)
+
+
 def test_of_all_tasks_names_are_told_and_where_stacks_are_none_no_mappings(
     daemon: Daemon, folder: Path
 ) -> None:

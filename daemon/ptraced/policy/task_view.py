@@ -1,7 +1,8 @@
 """Which records of tasks a caller gets: all of them, or those of its own tasks.
 
 That a process is the caller's is looked up in /proc, by the rule of policy/processes.py, and holds
-for the program that it runs then: another program may have other rights. A child runs the program
+for the program that it runs then: one before or after it may have other rights, and where records
+are missing nobody knows of which one they are. A child runs the program
 of its parent, with its credentials, until it starts another. What a program did that had ended
 before it could be looked at is withheld, unless an event of that process proves whose it was: the
 kernel delivers those of the caller's own tasks only.
@@ -9,20 +10,21 @@ kernel delivers those of the caller's own tasks only.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeGuard
 
 from ptraced.identity import Caller
 from ptraced.policy.processes import is_own
 from ptraced.policy.task_rights import TaskRights
+from ptraced.policy.withheld import Withheld
+from ptraced.source import now
 from ptraced.symbols.proc import read
 from ptraced.task_records import Comm, Exit, Fork, Lost, Mmap2, TaskRecord
 
 # PF_EXITING in the flags of proc_pid_stat(5): include/linux/sched.h.
 _EXITING = 0x4
-# Processes whose records are withheld, and records of each.
-_WITHHELD_MAX = 256
+# Records of one program that are kept until it is known whose it is.
 _RECORDS_MAX = 512
 # What has ended for so long, ns, has no more events to come.
 _PROOF_WITHIN = 5_000_000_000
@@ -44,13 +46,15 @@ class TaskView:
         self._rights = rights
         self._followed = set(processes) or None
         self._owns = owns or _is_own
-        # Processes whose program of now is known to be the caller's.
-        self._verified: set[int] = set()
-        self._withheld: OrderedDict[int, list[TaskRecord]] = OrderedDict()
+        # Processes whose program was the caller's at a time (ns), and is since.
+        self._verified: dict[int, int] = {}
+        self._withheld = Withheld()
         # What was looked up for the records at hand: None for those that have ended.
         self._looked_up: dict[int, bool | None] = {}
-        # Programs that processes start later among the records at hand.
-        self._ahead: Counter[int] = Counter()
+        # Processes that are others by then than in the records at hand.
+        self._changed: set[int] = set()
+        # When processes become others later among the records at hand, ns.
+        self._ahead: defaultdict[int, list[int]] = defaultdict(list)
 
     @property
     def withheld(self) -> frozenset[int]:
@@ -69,65 +73,124 @@ class TaskView:
         self._looked_up.clear()
         return bool(self._own(pid))
 
-    def admit(self, records: Iterable[TaskRecord]) -> list[TaskRecord]:
-        """Those of the records that the caller may know, in the order of time."""
+    def admit(
+        self,
+        records: Iterable[TaskRecord],
+        since: Callable[[], Iterable[TaskRecord]] = tuple,
+    ) -> list[TaskRecord]:
+        """Those of the records that the caller may know, in the order of time.
+
+        `since` returns what has happened since them, up to its call.
+        """
         self._looked_up.clear()
         records = sorted(records, key=_time)
-        # What a process is now says nothing of the programs before the last one of these.
-        self._ahead = Counter(record.pid for record in records if _is_exec(record))
+        followed = [it for it in records if isinstance(it, Lost) or self._is_followed(it)]
+        if self._rights.everyone and self._rights.memory:
+            return followed
+        self._look_at(followed, since)
+        if any(isinstance(record, Lost) for record in followed):
+            return self._with_a_gap(followed)
+        self._ahead = _changes(followed)
         starts: dict[int, list[TaskRecord]] = {}
         told: list[TaskRecord] = []
-        for record in records:
-            if isinstance(record, Lost):
-                told.append(record)
-            elif self._is_followed(record):
+        for record in followed:
+            if not isinstance(record, Lost):
                 told += self._one(record, starts)
         for pid, program in starts.items():
             if self._verify(pid):
                 told += program
-            elif self._own(pid) is None:
-                self._withhold(pid, program)
+            elif self._own(pid) is None and pid not in self._changed:
+                self._withheld.add(pid, program)
         if records:
-            self._forget(_time(records[-1]) - _PROOF_WITHIN)
+            self._withheld.forget(_time(records[-1]) - _PROOF_WITHIN)
         told.sort(key=_time)
         return told
 
     def prove(self, pid: int, time: int) -> Iterator[TaskRecord]:
         """Yield what was withheld of a process that had an event of the caller's at a time, ns."""
-        program = self._withheld.get(pid)
-        if program and _time(program[0]) <= time <= _end(program):
-            del self._withheld[pid]
-            yield from program
+        yield from self._withheld.prove(pid, time)
 
     def _one(
         self, record: Comm | Fork | Exit | Mmap2, starts: dict[int, list[TaskRecord]]
     ) -> Iterator[TaskRecord]:
         pid = record.pid
+        if _is_another(record):
+            self._ahead[pid].pop(0)
         if self._rights.everyone:
-            if not isinstance(record, Mmap2) or self._rights.memory or self._own(pid):
+            if not isinstance(record, Mmap2) or (not self._ahead[pid] and self._own(pid)):
                 yield record
-        elif _is_exec(record):
-            self._ahead[pid] -= 1
-            self._verified.discard(pid)
+            return
+        if _is_another(record):
+            self._verified.pop(pid, None)
+            if pid in starts:
+                self._withheld.add(pid, starts.pop(pid))
+            self._withheld.replaced(pid)
+        if _is_exec(record):
             starts[pid] = [record]
-        elif pid in starts:
-            if len(starts[pid]) < _RECORDS_MAX:
-                starts[pid].append(record)
-        elif isinstance(record, Fork) and record.ppid in self._verified:
-            self._verified.add(pid)
+        elif isinstance(record, Fork) and self._is_verified(record.ppid):
+            self._verified.setdefault(pid, record.time)
             yield record
+        elif pid in starts:
+            if len(starts[pid]) < _RECORDS_MAX or isinstance(record, Exit):
+                starts[pid].append(record)
         elif self._ahead[pid] or self._own(pid) is None:
-            if pid in self._verified:
+            if self._is_verified(pid):
                 yield record
         elif self._verify(pid):
             yield record
         if isinstance(record, Exit) and pid == record.tid:
-            self._verified.discard(pid)
+            self._verified.pop(pid, None)
+            self._withheld.ended(record)
+
+    def _look_at(
+        self, records: Iterable[TaskRecord], since: Callable[[], Iterable[TaskRecord]]
+    ) -> None:
+        """Look up whose the processes of records are.
+
+        By then they may run another program than these records are of.
+        """
+        self._changed = set()
+        for record in records:
+            if not isinstance(record, Lost):
+                self._own(record.pid)
+        if all(own is False for own in self._looked_up.values()):
+            return
+        looked = now()
+        for record in since():
+            if isinstance(record, Lost):
+                self._changed.update(self._looked_up)
+            elif _is_another(record) and record.time <= looked:
+                self._changed.add(record.pid)
+        for pid in self._changed.intersection(self._looked_up):
+            self._looked_up[pid] = None
+
+    def _with_a_gap(self, records: Iterable[TaskRecord]) -> list[TaskRecord]:
+        """Without what nobody can tell whose it is, as programs may have started in between."""
+        self._verified.clear()
+        self._withheld.clear()
+        told: list[TaskRecord] = []
+        lost = 0
+        for record in records:
+            if isinstance(record, Lost):
+                lost += record.count
+            elif self._rights.everyone and not isinstance(record, Mmap2):
+                told.append(record)
+            else:
+                lost += bool(self._own(record.pid))
+        return [Lost(lost), *told]
+
+    def _is_verified(self, pid: int) -> bool:
+        """Whether the program that a process runs at the record at hand is the caller's."""
+        ahead = self._ahead[pid]
+        return pid in self._verified and not (ahead and ahead[0] <= self._verified[pid])
 
     def _verify(self, pid: int) -> bool:
         """Whether a process is the caller's now, noting that its program is."""
         own = bool(self._own(pid))
-        (self._verified.add if own else self._verified.discard)(pid)
+        if own:
+            self._verified[pid] = now()
+        else:
+            self._verified.pop(pid, None)
         return own
 
     def _own(self, pid: int) -> bool | None:
@@ -138,20 +201,6 @@ class TaskView:
                 self._looked_up[pid] = None
         return self._looked_up[pid]
 
-    def _withhold(self, pid: int, program: list[TaskRecord]) -> None:
-        self._withheld[pid] = program
-        self._withheld.move_to_end(pid)
-        if len(self._withheld) > _WITHHELD_MAX:
-            self._withheld.popitem(last=False)
-
-    def _forget(self, before: int) -> None:
-        """Let go of what nothing has proven in time: those that came first are first."""
-        while self._withheld:
-            pid, program = next(iter(self._withheld.items()))
-            if _time(program[-1]) >= before:
-                return
-            del self._withheld[pid]
-
     def _in_scope(self, pid: int) -> bool:
         return self._followed is None or pid in self._followed
 
@@ -160,7 +209,11 @@ class TaskView:
             return True
         if isinstance(record, Fork) and record.ppid in self._followed:
             self._followed.add(record.pid)
-        return record.pid in self._followed
+        if record.pid not in self._followed:
+            return False
+        if isinstance(record, Exit) and record.pid == record.tid:
+            self._followed.discard(record.pid)
+        return True
 
 
 def _is_own(pid: int, caller: Caller) -> bool:
@@ -180,11 +233,19 @@ def _is_exec(record: TaskRecord) -> TypeGuard[Comm]:
     return isinstance(record, Comm) and record.is_exec
 
 
+def _is_another(record: TaskRecord) -> TypeGuard[Comm | Fork]:
+    """Whether a number stands for another program from a record on."""
+    return _is_exec(record) or (isinstance(record, Fork) and record.pid == record.tid)
+
+
+def _changes(records: Iterable[TaskRecord]) -> defaultdict[int, list[int]]:
+    """When processes run another program, ns, in the order of time."""
+    changes: defaultdict[int, list[int]] = defaultdict(list)
+    for record in records:
+        if _is_another(record):
+            changes[record.pid].append(record.time)
+    return changes
+
+
 def _time(record: TaskRecord) -> int:
     return 0 if isinstance(record, Lost) else record.time
-
-
-def _end(program: list[TaskRecord]) -> int:
-    """When a program ended as far as its records tell."""
-    last = program[-1]
-    return last.time if isinstance(last, Exit) and last.pid == last.tid else 1 << 63
