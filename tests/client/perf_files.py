@@ -124,7 +124,8 @@ class MadeRecording:
         for system, texts in formats.items():
             parts += [system.encode() + b"\0", self.pack("I", len(texts))]
             for text in texts:
-                parts += [self.pack("Q", len(text.encode())), text.encode()]
+                content = text.encode(errors="surrogateescape")
+                parts += [self.pack("Q", len(content)), content]
         parts += [self.pack("I", 4), b"syms", self.pack("I", 6), b"printk"]
         if version == "0.6":
             parts += [self.pack("Q", len(commands)), commands]

@@ -463,3 +463,18 @@ def test_reading_needs_no_grpc_and_no_numpy(tmp_path: Path) -> None:
     command = [client, "run", "-i", written(tmp_path, made.file()), path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a'\"\n\\", "{x}", "\udc80", "\u202e", "()"])
+def test_an_event_of_any_name_is_handed_over(run: Run, name: str) -> None:
+    made = MadeRecording()
+    made.event(EventKind.TRACEPOINT, 5, ids=(11,), sample_type=USUAL | SampleType.RAW)
+    made.features[TRACING_DATA] = made.tracing({"s": [FORMAT.format(name=name, id=5)]})
+    made.sample(11, 3, tail=made.raw(made.pack("HBBiQ", 5, 0, 0, 7, 9)))
+    calls = Calls()
+
+    run(made, {"trace_unhandled": calls})
+
+    # A name ends with its line.
+    ((title, _, fields),) = [call[:3] for call in calls]
+    assert (title, fields["value"]) == (f"s__{name.partition(chr(10))[0]}", 9)

@@ -19,6 +19,7 @@ from ptrace_client.perf_script.defines import DefineWalk, sane_define_calls
 from ptrace_client.perf_script.fields import FieldCode, field_code, padded
 from ptrace_client.perf_script.sample_dict import SampleDicts
 from ptrace_client.perf_script.unpacking import trimmed, with_header
+from ptrace_client.printing import terminal_safe
 from ptrace_formats.event_format import EventFormat
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ class _Caller:
         body = "".join(f"    {line}\n" for line in [*guards, *code.lines])
         source = f"def sink(data, start, end, misc, time):\n{body}"
         scope |= self._scope(handler, code.layout)
-        exec(compile(source, f"<ptrace-client {self._name}>", "exec"), scope)
+        # A recording's name may have characters that no name of a file has.
+        exec(compile(source, f"<ptrace-client {terminal_safe(self._name)}>", "exec"), scope)
         sink: Sink = scope["sink"]  # type: ignore[assignment]
         return sink
 
