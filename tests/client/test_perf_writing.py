@@ -13,13 +13,13 @@ import pytest
 from ptrace_client.arguments import split_before_word
 from ptrace_client.commands import record as record_command
 from ptrace_client.errors import ClientError
-from ptrace_client.launch import Launch
-from ptrace_client.perf_data import output as output_module
-from ptrace_client.perf_data.local_files import LocalFiles
 from ptrace_client.perf_data.model import Record, RecordKind, Sample
-from ptrace_client.perf_data.output import FileOutput, PipeOutput, open_output
 from ptrace_client.perf_data.recording import open_recording
-from ptrace_client.stream_recorder import Recorder, sampled_projections
+from ptrace_client.perf_writing import output as output_module
+from ptrace_client.perf_writing.launch import Launch
+from ptrace_client.perf_writing.local_files import LocalFiles
+from ptrace_client.perf_writing.output import FileOutput, PipeOutput, open_output
+from ptrace_client.perf_writing.recorder import Recorder, sampled_projections
 from ptrace_proto import ptrace_pb2 as pb
 
 COMMON = """\

@@ -19,8 +19,8 @@ from recordings import Recorder, clean_environment, perf
 from sidebyside import run_ours, run_perf
 
 from ptrace_client.event_decoder import EventDecoder
-from ptrace_client.perf_data.output import open_output
-from ptrace_client.stream_recorder import Recorder as StreamRecorder
+from ptrace_client.perf_writing.output import open_output
+from ptrace_client.perf_writing.recorder import Recorder as StreamRecorder
 from ptrace_proto import ptrace_pb2 as pb
 from unprivileged import NOBODY, as_user
 

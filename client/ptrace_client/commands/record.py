@@ -14,7 +14,7 @@ from ptrace_client.embedded import open_host
 from ptrace_client.errors import ClientError
 from ptrace_client.options import place_options, selection_options, take_place, take_selection
 from ptrace_client.perf_script.catalogue import no_script
-from ptrace_client.recorder import record
+from ptrace_client.perf_writing.record import record
 from ptrace_client.request import check_buffer_pages
 from ptrace_client.run_command import find_named, with_suffix
 from ptrace_client.traced_command import TracedCommand

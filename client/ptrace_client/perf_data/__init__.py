@@ -1,1 +1,1 @@
-"""perf.data files: what they hold, read and written."""
+"""perf.data files: what they hold, read."""

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Final
 
-from ptrace_client.perf_data.encode_records import FINISHED_ROUND, Origin, RecordEncoder
 from ptrace_client.perf_data.model import RecordKind
-from ptrace_client.perf_data.output import Output
-from ptrace_client.perf_data.row_samples import Entry
+from ptrace_client.perf_writing.encode_records import FINISHED_ROUND, Origin, RecordEncoder
+from ptrace_client.perf_writing.output import Output
+from ptrace_client.perf_writing.row_samples import Entry
 
 # What is held for want of a round's end, bytes: more is written in the order of time as it is.
 _HELD_MAX: Final = 64 << 20

@@ -16,16 +16,16 @@ from typing import Final, Protocol
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.attr import ATTR_SIZE
-from ptrace_client.perf_data.encode_attr import WrittenEvent
-from ptrace_client.perf_data.encode_features import (
+from ptrace_client.perf_data.model import RecordKind
+from ptrace_client.perf_writing.encode_attr import WrittenEvent
+from ptrace_client.perf_writing.encode_features import (
     Feature,
     build_id_body,
     build_id_misc,
     build_ids,
     sample_time,
 )
-from ptrace_client.perf_data.encode_records import FINISHED_ROUND, own_record
-from ptrace_client.perf_data.model import RecordKind
+from ptrace_client.perf_writing.encode_records import FINISHED_ROUND, own_record
 from ptrace_client.printing import terminal_safe
 
 _MAGIC: Final = b"PERFILE2"

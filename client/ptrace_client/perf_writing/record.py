@@ -14,11 +14,11 @@ from ptrace_client.ends import exit_status, explain_end
 from ptrace_client.host import Host, Stream
 from ptrace_client.losses import Losses
 from ptrace_client.options import Selection
-from ptrace_client.perf_data.output import open_output
+from ptrace_client.perf_writing.output import open_output
+from ptrace_client.perf_writing.recorder import Recorder, sampled_projections
 from ptrace_client.printing import terminal_safe
 from ptrace_client.request import trace_request
 from ptrace_client.run_signals import RunSignals
-from ptrace_client.stream_recorder import Recorder, sampled_projections
 from ptrace_client.text import print_error
 from ptrace_client.traced_command import TracedCommand
 from ptrace_proto import ptrace_pb2 as pb

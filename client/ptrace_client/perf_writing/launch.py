@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ptrace_client.perf_data.row_samples import Entry
+from ptrace_client.perf_writing.row_samples import Entry
 
 # Entries that wait for the start of a program; with more of them it is not waited for.
 _WAITING_MAX = 100_000

@@ -10,19 +10,19 @@ from typing import Final
 
 from ptrace_client import __version__
 from ptrace_client.decode import event_name
-from ptrace_client.launch import Launch
-from ptrace_client.perf_data import encode_features as features
 from ptrace_client.perf_data.attr import SampleType
-from ptrace_client.perf_data.chains import Chains
-from ptrace_client.perf_data.encode_attr import WrittenEvent, encode_attr, tracepoint_attr
-from ptrace_client.perf_data.encode_features import Feature
-from ptrace_client.perf_data.encode_records import Origin, RecordEncoder
-from ptrace_client.perf_data.encode_tracing import encode_tracing
-from ptrace_client.perf_data.local_files import LocalFiles
-from ptrace_client.perf_data.output import Head, Output
-from ptrace_client.perf_data.probe_format import probe_format
-from ptrace_client.perf_data.row_samples import Entry, SampledSamples, TracepointSamples
-from ptrace_client.perf_data.writer import Writer
+from ptrace_client.perf_writing import encode_features as features
+from ptrace_client.perf_writing.chains import Chains
+from ptrace_client.perf_writing.encode_attr import WrittenEvent, encode_attr, tracepoint_attr
+from ptrace_client.perf_writing.encode_features import Feature
+from ptrace_client.perf_writing.encode_records import Origin, RecordEncoder
+from ptrace_client.perf_writing.encode_tracing import encode_tracing
+from ptrace_client.perf_writing.launch import Launch
+from ptrace_client.perf_writing.local_files import LocalFiles
+from ptrace_client.perf_writing.output import Head, Output
+from ptrace_client.perf_writing.probe_format import probe_format
+from ptrace_client.perf_writing.row_samples import Entry, SampledSamples, TracepointSamples
+from ptrace_client.perf_writing.writer import Writer
 from ptrace_formats.event_format import EventFormat, parse_format
 from ptrace_proto import ptrace_pb2 as pb
 

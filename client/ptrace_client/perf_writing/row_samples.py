@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 
 from ptrace_client.decode import row_spans
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_data.chains import NO_CHAIN, Chains
 from ptrace_client.perf_data.model import CpuMode, RecordKind
+from ptrace_client.perf_writing.chains import NO_CHAIN, Chains
 from ptrace_formats.event_format import EventFormat, FormatField
 from ptrace_proto import ptrace_pb2 as pb
 

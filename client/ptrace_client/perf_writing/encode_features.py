@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ptrace_client.perf_data.attr import ATTR_SIZE
-from ptrace_client.perf_data.encode_attr import WrittenEvent
 from ptrace_client.perf_data.model import CpuMode
+from ptrace_client.perf_writing.encode_attr import WrittenEvent
 
 
 class Feature(enum.IntEnum):
