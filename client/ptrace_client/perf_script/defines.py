@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-from ptrace_client.perf_script.print_args import Kind, Node, leading_number, parse
+from ptrace_client.perf_script.print_args import parse
+from ptrace_client.perf_script.print_nodes import Kind, Node, leading_number
 from ptrace_formats import print_fmt
 from ptrace_formats.event_format import EventFormat
 from ptrace_proto import ptrace_pb2 as pb

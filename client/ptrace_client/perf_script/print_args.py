@@ -8,58 +8,21 @@ tells scripts of flags and symbols hangs on the trees that it makes, so they are
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from typing import Final
 
-
-class Kind(Enum):
-    """What a node is."""
-
-    # Nothing: in front of the operator of `-x`.
-    NOTHING = "nothing"
-    # Words or a string: `text`, escapes as they are written.
-    ATOM = "atom"
-    # REC->text.
-    FIELD = "field"
-    # __print_flags: `parts` is what is printed, `text` the delimiter, `table` the names.
-    FLAGS = "flags"
-    # __print_symbolic, likewise.
-    SYMBOLS = "symbols"
-    # A function over `parts`.
-    FUNCTION = "function"
-    # A string of the record.
-    TEXT = "text"
-    # A dynamic array, its length, or a bitmask of the record.
-    DYNAMIC = "dynamic"
-    # A cast of `parts` to type `text`.
-    CAST = "cast"
-    # Operator `text` between the two `parts`.
-    OPERATOR = "operator"
-
-
-@dataclass(slots=True)
-class Node:
-    """A part of an argument; see Kind."""
-
-    kind: Kind = Kind.NOTHING
-    text: str = ""
-    parts: list[Node] = field(default_factory=list)
-    # (value, name) as the entries of a table evaluate.
-    table: list[tuple[str, str]] = field(default_factory=list)
-    # Of operators: the higher, the looser it binds.
-    level: int = 0
-
-    def become(self, other: Node) -> None:
-        """Take over what another node is."""
-        self.kind, self.text, self.level = other.kind, other.text, other.level
-        self.parts, self.table = other.parts, other.table
-
-    def copy(self) -> Node:
-        """Return a node that is what this one is."""
-        return Node(self.kind, self.text, self.parts, self.table, self.level)
+from ptrace_client.perf_script.print_nodes import Kind, Node, NotUnderstoodError, evaluated
+from ptrace_client.perf_script.print_tokens import (
+    CHARACTER,
+    DELIMITER,
+    END,
+    NEWLINE,
+    OPERATOR,
+    STRING,
+    WORD,
+    Tokens,
+)
 
 
 @dataclass(slots=True)
@@ -85,32 +48,6 @@ def parse(print_fmt: str, fields: set[str], pending: Pending | None = None) -> P
     return _Parser(print_fmt, fields, pending or Pending()).parse()
 
 
-class _NotUnderstoodError(Exception):
-    pass
-
-
-_OPERATOR, _DELIMITER, _WORD, _STRING, _CHARACTER, _NEWLINE, _END = (
-    "operator",
-    "delimiter",
-    "word",
-    "string",
-    "character",
-    "newline",
-    "end",
-)
-_TOKEN: Final = re.compile(
-    r"""[ \t\v\f\r]*(?:
-      (?P<newline>\n)
-    | (?P<word>\w+)
-    | (?P<string>"(?:.*?[^\\])??"(?:\s*"(?:.*?[^\\])??")*)
-    | (?P<character>'(?:.*?[^\\])??')
-    | (?P<delimiter>[(),])
-    | (?P<operator>->|<<=|>>=|\+\+|--|&&|\|\||<<|>>|[-+|&<>!=]=|[!-/:-@\[-`{-~])
-    )""",
-    re.VERBOSE | re.DOTALL | re.ASCII,
-)
-_ONE_STRING: Final = re.compile(r'"((?:.*?[^\\])??)"', re.DOTALL)
-
 # The higher, the looser; of what is not in here it has no idea.
 _LEVELS: Final = {
     operator: level
@@ -135,15 +72,14 @@ _UNKNOWN: Final = -1
 _BINARY: Final = frozenset(_LEVELS) - {"++", "--", "~", "!", "?"}
 
 
-class _Parser:
-    """Recursive descent; each method leaves the token behind what it read in `kind`, `text`."""
+class _Parser(Tokens):
+    """Recursive descent; each method leaves the place at the token behind what it read."""
 
     def __init__(self, source: str, fields: set[str], pending: Pending) -> None:
-        self._source, self._place = source, 0
+        super().__init__(source)
         self._fields, self._pending = fields, pending
         self._flags: set[str] = set()
         self._symbols: set[str] = set()
-        self.kind, self.text = _END, ""
         self._functions: dict[str, Callable[[Node], None]] = {
             "__print_flags": self._print_flags,
             "__print_symbolic": self._print_symbolic,
@@ -164,121 +100,91 @@ class _Parser:
         arguments: list[Node] = []
         try:
             self._format(arguments)
-        except (_NotUnderstoodError, RecursionError):
+        except (NotUnderstoodError, RecursionError):
             pass
         return PrintArgs(arguments, self._flags, self._symbols)
 
     def _format(self, arguments: list[Node]) -> None:
-        self._next()
-        while self.kind == _STRING:
-            self._next(lines=False)
-        if self.kind == _END:
+        self.next()
+        while self.kind == STRING:
+            self.next(lines=False)
+        if self.kind == END:
             return
-        self._require(_DELIMITER, ",")
+        self.require(DELIMITER, ",")
         while True:
             node = Node()
             self._argument(node)
-            if self.kind == _OPERATOR:
+            if self.kind == OPERATOR:
                 self._operator(node)
                 arguments.append(node)
-                if self.kind == _NEWLINE:
+                if self.kind == NEWLINE:
                     # What the next line starts with is lost.
-                    self._next(lines=False)
-                if self.kind == _END:
+                    self.next(lines=False)
+                if self.kind == END:
                     return
                 continue
             arguments.append(node)
-            if (self.kind, self.text) != (_DELIMITER, ","):
+            if (self.kind, self.text) != (DELIMITER, ","):
                 return
-
-    def _next(self, lines: bool = True) -> None:
-        """Go to the next token; without `lines` newlines are not tokens."""
-        while True:
-            match = _TOKEN.match(self._source, self._place)
-            if match is None or match.lastgroup is None:
-                self.kind, self.text = _END, ""
-                return
-            self._place = match.end()
-            self.kind, self.text = match.lastgroup, match[match.lastgroup]
-            if lines or self.kind != _NEWLINE:
-                break
-        if self.kind == _STRING:
-            self.text = "".join(_ONE_STRING.findall(self.text))
-        elif self.kind == _CHARACTER:
-            self.text = self.text[1:-1]
-
-    def _require(self, kind: str, text: str) -> None:
-        if (self.kind, self.text) != (kind, text):
-            raise _NotUnderstoodError
-
-    def _name(self) -> str:
-        self._next()
-        if self.kind != _WORD:
-            raise _NotUnderstoodError
-        return self.text
-
-    def _closing(self) -> None:
-        self._next()
-        self._require(_DELIMITER, ")")
 
     def _argument(self, node: Node) -> None:
-        self._next()
+        self.next()
         self._value(node)
 
     def _value(self, node: Node) -> None:
         """Read a value that starts with the current token, without operators behind it."""
-        if self.kind == _WORD:
+        if self.kind == WORD:
             self._word(node)
-        elif self.kind in (_STRING, _CHARACTER):
+        elif self.kind in (STRING, CHARACTER):
             node.kind, node.text = Kind.ATOM, self.text
-            self._next(lines=False)
-        elif (self.kind, self.text) == (_DELIMITER, "("):
+            self.next(lines=False)
+        elif (self.kind, self.text) == (DELIMITER, "("):
             self._parenthesis(node)
-        elif self.kind in (_DELIMITER, _OPERATOR):
+        elif self.kind in (DELIMITER, OPERATOR):
             node.kind, node.text = Kind.OPERATOR, self.text
             self._operator(node)
         else:
-            raise _NotUnderstoodError
+            raise NotUnderstoodError
 
     def _word(self, node: Node) -> None:
         word = self.text
         if word == "REC":
             self._field(node)
             return
-        self._next(lines=False)
-        if (self.kind, self.text) == (_DELIMITER, "("):
+        self.next(lines=False)
+        if (self.kind, self.text) == (DELIMITER, "("):
             function = self._functions.get(word)
             if function is None:
-                raise _NotUnderstoodError
+                raise NotUnderstoodError
             function(node)
             return
-        while self.kind == _WORD:
+        while self.kind == WORD:
             word += f" {self.text}"
-            self._next(lines=False)
+            self.next(lines=False)
         node.kind, node.text = Kind.ATOM, word
 
     def _field(self, node: Node) -> None:
-        self._next()
-        self._require(_OPERATOR, "->")
-        node.kind, node.text = Kind.FIELD, self._name()
+        self.next()
+        self.require(OPERATOR, "->")
+        node.kind, node.text = Kind.FIELD, self.name()
         if self._pending.flags:
             self._pending.flags = False
             self._flags.add(node.text)
         elif self._pending.symbols:
             self._pending.symbols = False
             self._symbols.add(node.text)
-        self._next()
+        self.next()
 
     def _parenthesis(self, node: Node) -> None:
         self._argument(node)
-        if self.kind == _OPERATOR:
+        if self.kind == OPERATOR:
             self._operator(node)
-        self._require(_DELIMITER, ")")
-        self._next(lines=False)
-        if self.kind not in (_WORD, _STRING, _CHARACTER) and self.text != "(":
+        self.require(DELIMITER, ")")
+        self.next(lines=False)
+        if self.kind not in (WORD, STRING, CHARACTER) and self.text != "(":
             return
         if node.kind != Kind.ATOM:
-            raise _NotUnderstoodError
+            raise NotUnderstoodError
         item = Node()
         node.kind, node.parts = Kind.CAST, [item]
         self._value(item)
@@ -287,11 +193,11 @@ class _Parser:
         """Read the operator that is the current token, and on; `node` is what it applies to."""
         while True:
             inner = self._apply(node)
-            if self.kind != _OPERATOR or self.text == ":":
+            if self.kind != OPERATOR or self.text == ":":
                 return
             looser = _LEVELS.get(self.text, _UNKNOWN) > node.level
             if not looser and inner is None:
-                raise _NotUnderstoodError
+                raise NotUnderstoodError
             node = node if looser or inner is None else inner
 
     def _apply(self, node: Node) -> Node | None:
@@ -308,17 +214,17 @@ class _Parser:
             self._index(node)
             return None
         if operator not in _BINARY:
-            raise _NotUnderstoodError
+            raise NotUnderstoodError
         self._wrap(node, operator, _LEVELS[operator])
-        self._next(lines=False)
-        if operator == "*" and (self.kind, self.text) == (_DELIMITER, ")"):
+        self.next(lines=False)
+        if operator == "*" and (self.kind, self.text) == (DELIMITER, ")"):
             self._pointer(node)
             return None
         return self._right_side(node)
 
     def _prefix(self, node: Node) -> Node:
         if self.text not in ("~", "!", "+", "-"):
-            raise _NotUnderstoodError
+            raise NotUnderstoodError
         operand = Node()
         node.parts = [Node(), operand]
         self._argument(operand)
@@ -327,9 +233,9 @@ class _Parser:
     def _index(self, node: Node) -> None:
         index = Node()
         self._argument(index)
-        self._require(_OPERATOR, "]")
+        self.require(OPERATOR, "]")
         node.parts.append(index)
-        self._next(lines=False)
+        self.next(lines=False)
 
     @staticmethod
     def _wrap(node: Node, operator: str, level: int) -> None:
@@ -340,7 +246,7 @@ class _Parser:
         """Make `type *)` the name of a type again."""
         [left] = node.parts
         if left.kind != Kind.ATOM:
-            raise _NotUnderstoodError
+            raise NotUnderstoodError
         left.text += " *"
         node.become(left)
 
@@ -365,9 +271,9 @@ class _Parser:
     def _choice(self, node: Node) -> None:
         yes, no = Node(), Node()
         self._argument(yes)
-        while self.kind == _OPERATOR and self.text != ":":
+        while self.kind == OPERATOR and self.text != ":":
             self._operator(yes)
-        self._require(_OPERATOR, ":")
+        self.require(OPERATOR, ":")
         self._argument(no)
         node.parts.append(Node(Kind.OPERATOR, ":", [yes, no]))
 
@@ -376,49 +282,49 @@ class _Parser:
         for number in range(1, count + 1):
             part = Node()
             self._argument(part)
-            self._require(_DELIMITER, "," if number < count else ")")
+            self.require(DELIMITER, "," if number < count else ")")
             node.parts.append(part)
-        self._next(lines=False)
+        self.next(lines=False)
 
     def _expect(self, node: Node) -> None:
         self._argument(node)
-        self._require(_DELIMITER, ",")
-        self._name()
-        self._closing()
-        self._next(lines=False)
+        self.require(DELIMITER, ",")
+        self.name()
+        self.closing()
+        self.next(lines=False)
 
     def _named(self, node: Node, kind: Kind) -> None:
-        node.kind, node.text = kind, self._name()
-        self._closing()
-        self._next()
+        node.kind, node.text = kind, self.name()
+        self.closing()
+        self.next()
 
     def _dynamic_array_length(self, node: Node) -> None:
         self._named(node, Kind.DYNAMIC)
         if node.text not in self._fields:
-            raise _NotUnderstoodError
+            raise NotUnderstoodError
 
     def _dynamic_array(self, node: Node) -> None:
-        node.kind, node.text = Kind.DYNAMIC, self._name()
+        node.kind, node.text = Kind.DYNAMIC, self.name()
         if node.text not in self._fields:
-            raise _NotUnderstoodError
-        self._closing()
-        self._next(lines=False)
-        if (self.kind, self.text) == (_OPERATOR, "["):
+            raise NotUnderstoodError
+        self.closing()
+        self.next(lines=False)
+        if (self.kind, self.text) == (OPERATOR, "["):
             # An index ends it if it is a right one, and is passed over if not.
             self._argument(Node())
-            if (self.kind, self.text) == (_OPERATOR, "]"):
-                raise _NotUnderstoodError
-            self._next(lines=False)
+            if (self.kind, self.text) == (OPERATOR, "]"):
+                raise NotUnderstoodError
+            self.next(lines=False)
 
     def _print_flags(self, node: Node) -> None:
         self._pending.flags = True
         node.kind = Kind.FLAGS
         self._printed(node)
-        self._next(lines=False)
-        if self.kind in (_WORD, _STRING, _CHARACTER):
+        self.next(lines=False)
+        if self.kind in (WORD, STRING, CHARACTER):
             node.text = self.text
-            self._next(lines=False)
-        self._require(_DELIMITER, ",")
+            self.next(lines=False)
+        self.require(DELIMITER, ",")
         self._table(node)
 
     def _print_symbolic(self, node: Node) -> None:
@@ -431,100 +337,26 @@ class _Parser:
         printed = Node()
         node.parts = [printed]
         self._argument(printed)
-        while self.kind == _OPERATOR:
+        while self.kind == OPERATOR:
             self._operator(printed)
-        self._require(_DELIMITER, ",")
+        self.require(DELIMITER, ",")
 
     def _table(self, node: Node) -> None:
         while True:
-            self._next(lines=False)
-            if (self.kind, self.text) != (_OPERATOR, "{"):
+            self.next(lines=False)
+            if (self.kind, self.text) != (OPERATOR, "{"):
                 break
             value, name = Node(), Node()
             self._argument(value)
-            if self.kind == _OPERATOR:
+            if self.kind == OPERATOR:
                 self._operator(value)
-            self._require(_DELIMITER, ",")
-            value_text = _evaluated(value)
+            self.require(DELIMITER, ",")
+            value_text = evaluated(value)
             self._argument(name)
-            self._require(_OPERATOR, "}")
-            node.table.append((value_text, _evaluated(name)))
-            self._next(lines=False)
-            if (self.kind, self.text) != (_DELIMITER, ","):
+            self.require(OPERATOR, "}")
+            node.table.append((value_text, evaluated(name)))
+            self.next(lines=False)
+            if (self.kind, self.text) != (DELIMITER, ","):
                 break
-        self._require(_DELIMITER, ")")
-        self._next(lines=False)
-
-
-def _evaluated(node: Node) -> str:
-    """Return an entry of a table as the text that its number is read from later."""
-    while node.kind == Kind.CAST:
-        [node] = node.parts
-    if node.kind == Kind.ATOM:
-        return node.text
-    if node.kind == Kind.OPERATOR:
-        return str(_number(node))
-    raise _NotUnderstoodError
-
-
-_NUMBER: Final = re.compile(r"\s*([-+]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[0-9]+)")
-_WIDTHS: Final = {
-    **{f"{sign}{bits}": bits for sign in "us" for bits in (8, 16, 32)},
-    **{
-        f"{prefix}{name}": bits
-        for prefix in ("", "unsigned ")
-        for name, bits in (("char", 8), ("short", 16), ("int", 32))
-    },
-}
-
-
-def leading_number(text: str) -> int:
-    """Return the number that a text starts with, as strtol() with base 0 reads it; 0 for none."""
-    match = _NUMBER.match(text)
-    if match is None:
-        return 0
-    digits = match[2]
-    octal = digits[0] == "0" and digits[1:2] not in ("x", "X")
-    value = int(digits, 8) if octal else int(digits, 0)
-    return -value if match[1] == "-" else value
-
-
-def _signed(value: int) -> int:
-    """Return the value as a long long holds it."""
-    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
-
-
-_ARITHMETIC: Final[dict[str, Callable[[int, int], int]]] = {
-    "|": lambda left, right: left | right,
-    "||": lambda left, right: int(bool(left or right)),
-    "&": lambda left, right: left & right,
-    "&&": lambda left, right: int(bool(left and right)),
-    "<<": lambda left, right: left << (right & 63),
-    ">>": lambda left, right: left >> (right & 63),
-    "<": lambda left, right: int(left < right),
-    "<=": lambda left, right: int(left <= right),
-    ">": lambda left, right: int(left > right),
-    ">=": lambda left, right: int(left >= right),
-    "==": lambda left, right: int(left == right),
-    "!=": lambda left, right: int(left != right),
-    "-": lambda left, right: left - right,
-    "+": lambda left, right: left + right,
-}
-
-
-def _number(node: Node) -> int:
-    if node.kind == Kind.ATOM:
-        return max(-(1 << 63), min(leading_number(node.text), (1 << 63) - 1))
-    if node.kind == Kind.CAST:
-        bits = _WIDTHS.get(node.text, 64)
-        return _signed(_number(node.parts[0]) & ((1 << bits) - 1))
-    if node.kind != Kind.OPERATOR:
-        raise _NotUnderstoodError
-    if node.text == "~":
-        return ~_number(node.parts[1])
-    left, right = node.parts
-    compute = _ARITHMETIC.get(node.text)
-    if compute is None:
-        raise _NotUnderstoodError
-    absent = left.kind == Kind.NOTHING and node.text in ("-", "+")
-    return _signed(compute(0 if absent else _number(left), _number(right)))
+        self.require(DELIMITER, ")")
+        self.next(lines=False)
