@@ -22,7 +22,6 @@ _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 
 _OBJ_GET_INFO = 15
 PROG_KPROBE, PROG_TRACEPOINT, PROG_PERF_EVENT = 2, 5, 7
 MAP_ARRAY = 2
-MAP_PERF_EVENT_ARRAY = 4
 F_MMAPABLE = 1 << 10
 
 # offsetof(struct bpf_prog_info, recursion_misses); since kernel commit 9ed9e9ba2337.

@@ -7,11 +7,11 @@ from pathlib import Path
 from struct import pack
 
 from ptrace_client.perf_data.attr import ReadFormat, SampleType
+from ptrace_client.perf_data.features import Feature
 from ptrace_client.perf_data.model import Features, Record, RecordKind, Sample
 from ptrace_client.perf_data.recording import open_recording
 from ptrace_client.perf_writing import encode_features as features
 from ptrace_client.perf_writing.encode_attr import WrittenEvent
-from ptrace_client.perf_writing.encode_features import Feature
 from ptrace_client.perf_writing.encode_records import FINISHED_ROUND
 from ptrace_client.perf_writing.encode_tracing import encode_tracing
 from ptrace_client.perf_writing.output import FileOutput, Head

@@ -16,7 +16,7 @@ from ptrace_client.perf_data.model import Features
 
 
 class Feature(enum.IntEnum):
-    """Bits of the header's bitmap that are taken apart, or refused."""
+    """Bits of the header's bitmap that are taken apart, written, or refused."""
 
     TRACING_DATA = 1
     BUILD_ID = 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from ptrace_client.decode import DYNAMIC_KINDS, TextCache
 from ptrace_client.event_fields import chain_key, is_sample
@@ -14,6 +14,7 @@ from ptrace_client.perf_live.samples import LiveSamples
 from ptrace_client.perf_script.binding import COMMON, SAMPLE_DICT
 from ptrace_client.perf_script.fields import ArrayValues, PerfField, SaneValues, perf_field
 from ptrace_formats.event_format import EventFormat, FormatField
+from ptrace_formats.field_info import format_of
 from ptrace_proto import ptrace_pb2 as pb
 
 # Stands for the CPU among columns: it is the batch's.
@@ -22,7 +23,6 @@ CPU: Final = "_cpu"
 ROW, CHAIN, CALLCHAIN = "row", "chain", "callchain"
 
 _IDLE: Final = re.compile(r"swapper/\d+")
-_SIGNED_KINDS: Final = (pb.FIELD_KIND_SIGNED,)
 
 
 class Comms(TextCache):
@@ -195,24 +195,5 @@ def event_names(schema: pb.EventSchema) -> tuple[str, str]:
 
 def event_format(schema: pb.EventSchema) -> EventFormat:
     """Return the format of an event as its schema tells it: without places in the record."""
-    return EventFormat(
-        *event_names(schema),
-        schema.common_type,
-        (),
-        tuple(_declared(info) for info in schema.all_fields),
-        schema.print_fmt,
-    )
-
-
-def _declared(info: Any) -> FormatField:
-    return FormatField(
-        name=info.name,
-        ctype=info.type,
-        kind=info.kind,
-        offset=0,
-        size=info.size,
-        signed=info.kind in _SIGNED_KINDS,
-        element_size=info.element_size,
-        element_signed=info.element_signed,
-        relative=False,
-    )
+    system, name = event_names(schema)
+    return replace(format_of(schema), system=system, name=name)

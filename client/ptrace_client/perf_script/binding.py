@@ -79,11 +79,6 @@ class Binding:
         """Whether the sample dictionary is among them."""
         return SAMPLE_DICT in self.arguments
 
-    @property
-    def takes_callchain(self) -> bool:
-        """Whether the callchain is among them, by itself."""
-        return COMMON[-1] in self.arguments
-
 
 @dataclass(frozen=True)
 class _Signature:

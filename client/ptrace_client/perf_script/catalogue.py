@@ -79,11 +79,6 @@ def find_script(name: str) -> CatalogueScript | None:
     return next((_script(path) for path in paths if os.path.isfile(path)), None)
 
 
-def script_at(path: str) -> CatalogueScript:
-    """Return what the files beside a script tell of it, wherever it is."""
-    return _script(Path(path))
-
-
 def no_script(name: str) -> ClientError:
     """Return the error for a name that nothing has, with the nearest one that something has."""
     perl = _perl_script(name)

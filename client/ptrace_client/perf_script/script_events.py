@@ -190,14 +190,7 @@ def _is_known(event: str, known: Collection[str] | None) -> bool:
     if not colon:
         return False
     # A sampled event with modifiers; a probe.
-    return system in known or system in (
-        "kprobe",
-        "kretprobe",
-        "uprobe",
-        "uretprobe",
-        "usdt",
-        "mem",
-    )
+    return system in known or system in _NO_TRACEPOINTS
 
 
 def _defined(body: Iterable[ast.stmt]) -> Iterator[str]:

@@ -5,7 +5,6 @@ Their contents are those of tools/perf/Documentation/perf.data-file-format.txt.
 
 from __future__ import annotations
 
-import enum
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -13,26 +12,6 @@ from typing import Final
 from ptrace_client.perf_data.attr import ATTR_SIZE
 from ptrace_client.perf_data.model import CpuMode
 from ptrace_client.perf_writing.encode_attr import WrittenEvent
-
-
-class Feature(enum.IntEnum):
-    """Bits of the header's feature bitmap (enum in tools/perf/util/header.h)."""
-
-    TRACING_DATA = 1
-    BUILD_ID = 2
-    HOSTNAME = 3
-    OSRELEASE = 4
-    VERSION = 5
-    ARCH = 6
-    NRCPUS = 7
-    CPUDESC = 8
-    TOTAL_MEM = 10
-    CMDLINE = 11
-    EVENT_DESC = 12
-    SAMPLE_TIME = 21
-    CLOCKID = 23
-    CLOCK_DATA = 29
-
 
 _STRING_STEP: Final = 64
 _BUILD_ID_BYTES: Final = 20

@@ -16,10 +16,10 @@ from typing import Final, Protocol
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.attr import ATTR_SIZE
+from ptrace_client.perf_data.features import Feature
 from ptrace_client.perf_data.model import RecordKind
 from ptrace_client.perf_writing.encode_attr import WrittenEvent
 from ptrace_client.perf_writing.encode_features import (
-    Feature,
     build_id_body,
     build_id_misc,
     build_ids,

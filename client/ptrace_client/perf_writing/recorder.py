@@ -11,10 +11,10 @@ from typing import Final
 from ptrace_client import __version__
 from ptrace_client.decode import event_name
 from ptrace_client.perf_data.attr import SampleType
+from ptrace_client.perf_data.features import Feature
 from ptrace_client.perf_writing import encode_features as features
 from ptrace_client.perf_writing.chains import Chains
 from ptrace_client.perf_writing.encode_attr import WrittenEvent, encode_attr, tracepoint_attr
-from ptrace_client.perf_writing.encode_features import Feature
 from ptrace_client.perf_writing.encode_records import Origin, RecordEncoder
 from ptrace_client.perf_writing.encode_tracing import encode_tracing
 from ptrace_client.perf_writing.launch import Launch

@@ -28,7 +28,6 @@ _log = logging.getLogger(__name__)
 _LOST, _THROTTLE, _SAMPLE = 2, 5, 9
 _HEADER = struct.Struct("<IHH")
 _LENGTH = struct.Struct("<I")
-_TIME = struct.Struct("<Q")
 # PERF_RECORD_LOST: header, id, count.
 _LOST_COUNT = struct.Struct("<16xQ")
 # A batch stays below this many bytes, so that messages do too.
