@@ -10,12 +10,12 @@ from typing import Any, Final, TypeAlias
 
 from ptrace_client.decode import DYNAMIC_KINDS
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_data.attr import EventAttr, ReadFormat, SampleType
+from ptrace_client.perf_data.attr import EventAttr
 from ptrace_client.perf_data.cursor import damage
-from ptrace_client.perf_data.model import BranchEntry, Buffer, RecordedEvent, Sample, Sink
+from ptrace_client.perf_data.model import Buffer, RecordedEvent, Sample, Sink
 from ptrace_client.perf_data.places import Place, lay_out
+from ptrace_client.perf_data.sample_columns import BITS, DYNAMIC_MEMBERS, MEMBERS
 from ptrace_formats.event_format import FormatField
-from ptrace_formats.registers import NO_REGISTERS
 from ptrace_proto import ptrace_pb2 as pb
 
 # Rows by CPU, each with its length before it where rows have dynamic data.
@@ -32,7 +32,6 @@ _NUMBERS: Final = frozenset(
 )
 # Of a sample that does not tell it: -1 as a u32, as in perf.
 _NO_CPU: Final = (1 << 32) - 1
-_NO_ID: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -248,14 +247,14 @@ class _Source:
     def _sampled(self, name: str, column: pb.Field) -> None:
         """Add a column that is a member of a sample."""
         attr = self._event.attr
-        member, default = _MEMBERS.get(column.name, (column.name, "0"))
+        member, default = MEMBERS.get(column.name, (column.name, "0"))
         if column.kind in DYNAMIC_KINDS:
             self._dynamic_member(name, column, attr)
         elif member in ("ip", "addr", "id", "stream_id", "period"):
             if column.name == "period":
                 default = str(attr.sample_period)
             self._add(_code(column), self._member(member, default))
-        elif not attr.sample_type & _BITS.get(member, ~0):
+        elif not attr.sample_type & BITS.get(member, ~0):
             self._add(_code(column), "0")
         else:
             self._parse()
@@ -263,7 +262,7 @@ class _Source:
             self._add(_code(column), f"(sample.{member} or 0) & {mask}")
 
     def _dynamic_member(self, name: str, column: pb.Field, attr: EventAttr) -> None:
-        convert, member, bit, absent = _DYNAMIC_MEMBERS[column.name]
+        convert, member, bit, absent = DYNAMIC_MEMBERS[column.name]
         if attr.sample_type & bit:
             self._parse()
             self.scope[f"convert_{column.name}"] = convert
@@ -298,65 +297,3 @@ def _turned(content: bytes, size: int) -> bytes:
     whole = len(content) // size * size
     turned = [content[at : at + size][::-1] for at in range(0, whole, size)]
     return b"".join([*turned, content[whole:]])
-
-
-def _reading(sample: Sample, read_format: int) -> bytes:
-    """Return PERF_SAMPLE_READ as read(2) gives it, little-endian."""
-    kinds = read_format
-    group = bool(kinds & ReadFormat.GROUP)
-    words = [len(sample.values)] if group else [value.value for value in sample.values]
-    if kinds & ReadFormat.TOTAL_TIME_ENABLED:
-        words.append(sample.time_enabled)
-    if kinds & ReadFormat.TOTAL_TIME_RUNNING:
-        words.append(sample.time_running)
-    for value in sample.values:
-        if group:
-            words.append(value.value)
-        if kinds & ReadFormat.ID:
-            words.append(value.id)
-        if kinds & ReadFormat.LOST:
-            words.append(value.lost or 0)
-    return Struct(f"<{len(words)}Q").pack(*words)
-
-
-def _registers(registers: tuple[int, tuple[int, ...]] | None) -> bytes:
-    if registers is None:
-        return NO_REGISTERS
-    abi, values = registers
-    return Struct(f"<{len(values) + 1}Q").pack(abi, *values)
-
-
-def _branches(branches: tuple[BranchEntry, ...]) -> bytes:
-    words = [word for branch in branches for word in branch]
-    return Struct(f"<{len(words)}Q").pack(*words)
-
-
-# Columns whose member of Sample has another name.
-_MEMBERS: Final = {
-    "id": ("id", str(_NO_ID)),
-    "identifier": ("id", str(_NO_ID)),
-    "stream_id": ("stream_id", str(_NO_ID)),
-}
-# By member of Sample, what a sample_type must have for it.
-_BITS: Final[dict[str, int]] = {
-    "weight": SampleType.WEIGHT | SampleType.WEIGHT_STRUCT,
-    "ins_lat": SampleType.WEIGHT_STRUCT,
-    # Not in Sample.
-    "p_stage_cyc": 0,
-    "data_src": SampleType.DATA_SRC,
-    "phys_addr": SampleType.PHYS_ADDR,
-    "cgroup": SampleType.CGROUP,
-    "transaction": SampleType.TRANSACTION,
-    "data_page_size": SampleType.DATA_PAGE_SIZE,
-    "code_page_size": SampleType.CODE_PAGE_SIZE,
-}
-# By column: how its bytes are made, of which member, and what there is without.
-_DYNAMIC_MEMBERS: Final[dict[str, tuple[Callable[..., bytes], str, int, bytes]]] = {
-    "read": (_reading, "values", SampleType.READ, bytes(8)),
-    "raw": (bytes, "raw", SampleType.RAW, b""),
-    "regs_user": (_registers, "user_regs", SampleType.REGS_USER, NO_REGISTERS),
-    "regs_intr": (_registers, "intr_regs", SampleType.REGS_INTR, NO_REGISTERS),
-    "branch_stack": (_branches, "branches", SampleType.BRANCH_STACK, b""),
-    "stack_user": (bytes, "user_stack", SampleType.STACK_USER, b""),
-    "aux": (bytes, "aux", SampleType.AUX, b""),
-}
