@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ptrace_client.errors import ClientError
+from ptrace_client.options import Selection
 from ptrace_client.printing import terminal_safe
 
+if TYPE_CHECKING:
+    from ptrace_client.host import Host
+
+# Other on every host, and after every start; containers have their host's.
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 # What Python ignores and programs do not expect to be ignored.
 _RESTORED: Final = [getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ")]
 _NOT_RUN: Final = 127
@@ -29,6 +37,9 @@ class TracedCommand:
 
     def __init__(self, words: Sequence[str]) -> None:
         """Prepare to run `words`. Raise ClientError where there is no such command."""
+        # Rarely wanted, and slow to import.
+        import shutil
+
         self._name = terminal_safe(words[0])
         path = shutil.which(words[0])
         if path is None:
@@ -102,6 +113,36 @@ class TracedCommand:
                 self._ended = True
                 _, status = os.waitpid(self.pid, 0)
                 self.status = os.waitstatus_to_exitcode(status)
+
+
+def trace_command(
+    stack: contextlib.ExitStack, words: Sequence[str], selection: Selection
+) -> tuple[TracedCommand | None, Selection]:
+    """Return the command of these words, which `stack` ends, and the selection of its process.
+
+    Without words, None and the selection as it is. Raise ClientError where the selection names
+    other tasks, too, or there is no such command.
+    """
+    if not words:
+        return None, selection
+    if selection.pids or selection.tids:
+        raise ClientError("a command behind -- is traced alone: leave out -p and -t")
+    command = stack.enter_context(TracedCommand(words))
+    return command, replace(selection, pids=(command.pid,))
+
+
+def check_host(host: Host) -> None:
+    """Raise ClientError where the processes of this machine are not those that a host traces."""
+    try:
+        own = _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        own = ""
+    if host.info.boot_id and host.info.boot_id != own:
+        name = terminal_safe(host.info.hostname)
+        raise ClientError(
+            f"the command behind -- would run on this machine, and {name} is another one: "
+            "start it there, and name its process with -p"
+        )
 
 
 def _become(path: str, words: Sequence[str], go: int, failed: int) -> NoReturn:

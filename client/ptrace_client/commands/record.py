@@ -9,15 +9,15 @@ from typing import Any
 import click
 
 from ptrace_client.arguments import split_before_word
-from ptrace_client.chosen_events import check_host, choose_events
+from ptrace_client.chosen_events import choose_events
 from ptrace_client.embedded import open_host
 from ptrace_client.errors import ClientError
 from ptrace_client.options import place_options, selection_options, take_place, take_selection
 from ptrace_client.perf_script.catalogue import no_script
 from ptrace_client.perf_writing.record import record
 from ptrace_client.request import check_buffer_pages
-from ptrace_client.run_command import find_named, with_suffix
-from ptrace_client.traced_command import TracedCommand
+from ptrace_client.script_names import find_named, with_suffix
+from ptrace_client.traced_command import TracedCommand, check_host
 
 
 class RecordCommand(click.Command):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptrace_client.chosen_events import check_host, choose_events, trace_command
+from ptrace_client.chosen_events import choose_events
 from ptrace_client.commands.template import print_recording_template, print_template
 from ptrace_client.input_options import input_options, take_dialect, take_input
 from ptrace_client.options import (
@@ -32,6 +32,7 @@ from ptrace_client.script import load_script
 from ptrace_client.script_errors import EndRun
 from ptrace_client.syscall_names import set_traced_machine
 from ptrace_client.targets import RunScript
+from ptrace_client.traced_command import check_host, trace_command
 from ptrace_proto import ptrace_pb2 as pb
 
 if TYPE_CHECKING:

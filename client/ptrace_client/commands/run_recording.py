@@ -49,12 +49,11 @@ def run_on_recording(
             inline=options.inline,
             sane=options.sane_values or not is_perfs,
         )
-        if not is_perfs:
-            set_traced_machine(recording.features.arch)
-            script = load_script(module, arguments)
-            return run_on_stream(recording, machine, script, selectors, run_options)
         # System calls are to have the names of the recorded host.
         set_traced_machine(recording.features.arch)
+        if not is_perfs:
+            script = load_script(module, arguments)
+            return run_on_stream(recording, machine, script, selectors, run_options)
         perf_script = load_perf_script(module, arguments)
         status = run_recording(
             perf_script, recording, machine, options, selectors, run_options.exit_n
