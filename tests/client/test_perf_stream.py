@@ -251,11 +251,12 @@ def test_selectors_choose_events_and_projections_columns(tmp_path: Path) -> None
         ("sched:sched_wakup", "has no event sched:sched_wakup: did you mean sched:sched_wakeup?"),
         ("net:*", "has no event net:*: it has sched:sched_wakeup, cpu-clock:u"),
         ("sched:sched_wakeup/value>3/", "filters and attributes are for live events"),
+        ("sched:sched_wakeup//stack/", "has no call chains of sched:sched_wakeup: they are rec"),
     ],
 )
 def test_selectors_that_name_nothing(tmp_path: Path, selector: str, text: str) -> None:
     recording = open_recording(written(tmp_path, two_events().file()))
-    with pytest.raises(ClientError, match=r"filters|has no event") as error:
+    with pytest.raises(ClientError, match=r"filters|has no") as error:
         described_events(recording, [selector])
     assert text in str(error.value)
 
@@ -309,6 +310,7 @@ def test_stacks_are_sent_once(tmp_path: Path) -> None:
     addresses = [[frame["addr"] for frame in event["callchain"]] for event in seen]
     assert addresses == [[0xFFFFFFFF81000010, 0x401000]] * 2 + [[0x402000], []]
     assert [frame["kernel"] for frame in seen[0]["callchain"]] == [True, False]
+    assert len(events(path, "cpu-clock/-F 99 -g/")) == len(seen)
     message = open_file_stream(open_recording(path), []).next(None)
     assert message is not None
     assert len(message.stacks) == 2

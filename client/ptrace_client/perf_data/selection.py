@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from ptrace_client.errors import ClientError
-from ptrace_client.perf_data.attr import EventKind
+from ptrace_client.perf_data.attr import EventKind, SampleType
 from ptrace_client.perf_data.model import RecordedEvent, Recording
+from ptrace_client.perf_data.selectors import parse_selectors
 from ptrace_client.printing import terminal_safe
 
 # PERF_COUNT_SW_DUMMY.
@@ -22,18 +23,20 @@ def select_events(recording: Recording, selectors: Sequence[str]) -> list[Record
     """Return the events that the selectors name, in the recording's order; all without any.
 
     A selector is one or more names, with commas between them: "sched:sched_switch", "sched:*",
-    "sched", "cpu-clock". Raise ClientError for one that names nothing there, and for filters and
-    attributes, which are for the daemon.
+    "sched", "cpu-clock"; those of live events may ask for rates and call chains. Raise ClientError
+    for one that names nothing there, for call chains that are not there, and for filters.
     """
-    names = [name.strip() for selector in selectors for name in _names(selector)]
-    if not names:
+    wanted = parse_selectors(selectors, frozenset(event.name for event in recording.events))
+    if not wanted:
         return list(recording.events)
     chosen: set[int] = set()
-    for name in names:
-        found = [event.index for event in recording.events if _is_named(event, name)]
+    for selector in wanted:
+        found = [event for event in recording.events if _is_named(event, selector.name)]
         if not found:
-            raise ClientError(_unknown(recording, name))
-        chosen.update(found)
+            raise ClientError(_unknown(recording, selector.name))
+        if selector.stack:
+            _check_stacks(recording, found)
+        chosen.update(event.index for event in found)
     return [event for event in recording.events if event.index in chosen]
 
 
@@ -45,25 +48,27 @@ def sampled_events(recording: Recording, selectors: Sequence[str]) -> list[Recor
 
 def is_selected(event: RecordedEvent, selectors: Sequence[str]) -> bool:
     """Return whether select_events() would choose the event."""
-    names = [name.strip() for selector in selectors for name in _names(selector)]
-    return not names or any(_is_named(event, name) for name in names)
+    wanted = parse_selectors(selectors, frozenset((event.name,)))
+    return not wanted or any(_is_named(event, selector.name) for selector in wanted)
 
 
 def _follows_tasks(event: RecordedEvent) -> bool:
     return event.attr.type == EventKind.SOFTWARE and event.attr.config == _DUMMY
 
 
-def _names(selector: str) -> list[str]:
-    if "/" in selector:
-        raise ClientError(
-            f"-e {terminal_safe(selector)}: filters and attributes are for live events; of a "
-            "recording give the event's name, and test its fields in the handler"
-        )
-    return selector.split(",")
+def _check_stacks(recording: Recording, events: Sequence[RecordedEvent]) -> None:
+    for event in events:
+        if not event.attr.sample_type & SampleType.CALLCHAIN:
+            raise ClientError(
+                f"{terminal_safe(recording.path)} has no call chains of "
+                f"{terminal_safe(event.name)}: they are recorded with -g"
+            )
 
 
 def _is_named(event: RecordedEvent, name: str) -> bool:
     """Return whether a selector's name means the event; ":u" and the like may be left out."""
+    if event.name == name:
+        return True
     if event.is_tracepoint:
         wanted = name if ":" in name else f"{name}:*"
         return fnmatchcase(event.name, wanted)
