@@ -454,3 +454,34 @@ def test_fields_that_lie_outside_any_record_are_refused(tmp_path: Path) -> None:
     made.features[TRACING_DATA] = made.tracing({"sched": [huge.format(name="x", id=300)]})
     with pytest.raises(ClientError, match="format"):
         open_recording(written(tmp_path, made.file()))
+
+
+def with_fields(tmp_path: Path, fields: str, content: bytes) -> str:
+    """A recording of an event with other fields than the kernel's have."""
+    made = two_events()
+    text = FORMAT.replace("\tfield:u64 value;\toffset:8;\tsize:8;\tsigned:0;\n", fields)
+    made.features[TRACING_DATA] = made.tracing({"sched": [text.format(name="x", id=300)]})
+    made.sample(11, 5, tail=made.raw(made.pack("HBBi", 300, 0, 0, 7) + content))
+    return written(tmp_path, made.file())
+
+
+def test_a_locator_of_no_known_size_leads_to_nothing(tmp_path: Path) -> None:
+    fields = "\tfield:__data_loc char[] text;\toffset:8;\tsize:3;\tsigned:0;\n"
+    [event] = events(with_fields(tmp_path, fields, b"\x0c\0\x04\0text"))
+    assert not event["text"]
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("char a{}[30000];\toffset:8;\tsize:30000", "have 90.* bytes, more than a record"),
+        ("__data_loc char[] a{};\toffset:8;\tsize:4", "more bytes than it"),
+    ],
+)
+def test_fields_that_lie_on_one_another_make_no_rows_larger_than_records(
+    tmp_path: Path, field: str, message: str
+) -> None:
+    fields = "".join(f"\tfield:{field.format(number)};\tsigned:0;\n" for number in range(3))
+    content = struct.pack("<HH", 12, 30_000) + b"x" * 30_000
+    with pytest.raises(ClientError, match=message):
+        events(with_fields(tmp_path, fields, content))

@@ -15,6 +15,7 @@ from ptrace_client.perf_data.cursor import damage
 from ptrace_client.perf_data.model import Buffer, RecordedEvent, Sample, Sink
 from ptrace_client.perf_data.places import Place, lay_out
 from ptrace_client.perf_data.sample_columns import BITS, DYNAMIC_MEMBERS, MEMBERS
+from ptrace_client.printing import terminal_safe
 from ptrace_formats.event_format import FormatField
 from ptrace_proto import ptrace_pb2 as pb
 
@@ -30,6 +31,10 @@ _NUMBERS: Final = frozenset(
         *(pb.FIELD_KIND_POINTER, pb.FIELD_KIND_BOOL, pb.FIELD_KIND_STACK),
     )
 )
+# Bytes of a row's columns, and of its dynamic data: a sample has fewer than 64 KiB, of which no two
+# columns have the same, and some numbers are longer in a row.
+_COLUMNS_MAX: Final = 80 << 10
+_DYNAMIC_MAX: Final = 80 << 10
 # Of a sample that does not tell it: -1 as a u32, as in perf.
 _NO_CPU: Final = (1 << 32) - 1
 
@@ -56,6 +61,11 @@ def row_maker(
     `order` is struct's prefix of the recording, `comms` has names of threads, 16 bytes each.
     Damaged samples raise ClientError, which starts with `where`.
     """
+    if schema.row_size > _COLUMNS_MAX:
+        raise ClientError(
+            f"{where}: the fields of {terminal_safe(event.name)} have {schema.row_size} bytes, more "
+            "than a record"
+        )
     rows: Rows = defaultdict(list)
     source = _Source(event, schema, order)
     text = source.text()
@@ -66,14 +76,15 @@ def row_maker(
         "stack_of": stack_of,
         "sample_of": event.layout.sample,
         "raw_of": event.layout.raw,
-        "too_short": _too_short(where),
+        "too_short": _damaged(where, "the sample is too short for its event"),
+        "too_much": _damaged(where, "its dynamic fields have more bytes than it"),
     }
     exec(text, scope)
     return RowMaker(scope["take"], rows)
 
 
-def _too_short(where: str) -> Callable[[int], ClientError]:
-    return lambda start: damage(f"{where}: sample", start, "the sample is too short for its event")
+def _damaged(where: str, text: str) -> Callable[[int], ClientError]:
+    return lambda start: damage(f"{where}: sample", start, text)
 
 
 class _Source:
@@ -115,6 +126,8 @@ class _Source:
         for number, name in enumerate(self._tail):
             yield f"end{number} = {end} + len({name})"
             end = f"end{number}"
+        if self._tail:
+            yield f"if {end} > {self._schema.row_size + _DYNAMIC_MAX}: raise too_much(start)"
         self.scope["pack"] = Struct("<" + "I" * dynamic + "".join(self._codes)).pack
         values = ", ".join([*([end] if dynamic else []), *self._values])
         yield f"rows[{cpu}].append({' + '.join([f'pack({values})', *self._tail])})"
@@ -224,6 +237,11 @@ class _Source:
         field = self._declared.get(column.name)
         if field is None:
             self._add(f"{column.size}s", f"bytes({column.size})")
+            return
+        if column.kind in DYNAMIC_KINDS and field.size not in _UNSIGNED:
+            # No locator that anybody knows.
+            self._lines.append(f"{name} = b''")
+            self._add_dynamic(name)
             return
         if column.kind in DYNAMIC_KINDS:
             self._fields[name] = Place(field.offset, field.size, _UNSIGNED[field.size], name)
