@@ -20,6 +20,7 @@ from recordedmachine import (
 
 from ptrace_client.errors import ClientError
 from ptrace_client.perf_data.model import CpuMode
+from ptrace_client.perf_symbols import spaces
 
 AT = 0x7F0000000000
 KERNEL_START = 0xFFFFFFFF81000000
@@ -364,3 +365,34 @@ def test_files_of_the_user_that_do_not_help_are_errors(
         Told(**{option: str(path)})
 
     assert str(raised.value).startswith(message.format(path))
+
+
+def test_processes_that_are_each_others_children_have_no_endless_mappings(program: Path) -> None:
+    told = Told()
+    told.mmap2(7, AT, 0x10000, str(program))
+    told.fork(80, 7, pid=8)
+    # Each has what both had, 2 ** 100 mappings in the end.
+    for number in range(100):
+        told.fork(1000 + number, 8, pid=7)
+        told.fork(2000 + number, 7, pid=8)
+    told.mmap2(7, AT + 0x1000, 0x1000, str(program))
+    told.fork(9, 7)
+
+    assert told.names(8, _address(program, "global")) == ["global"]
+
+
+def test_processes_that_ended_leave_room_for_mappings_of_others(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spaces, "_INHERITED_MAX", 600)
+    told = Told()
+    told.mmap2(7, AT, 0x10000, str(program))
+    for tid in range(100, 2000):
+        told.fork(tid, 7)
+        told.exit(tid)
+    address = _address(program, "global")
+
+    assert told.names(1999, address) == ["global"]
+    for tid in range(2000, 3000):
+        told.fork(tid, 7)
+    assert told.chain(2999, address) == [{"ip": address}]

@@ -63,8 +63,8 @@ def row_maker(
     """
     if schema.row_size > _COLUMNS_MAX:
         raise ClientError(
-            f"{where}: the fields of {terminal_safe(event.name)} have {schema.row_size} bytes, more "
-            "than a record"
+            f"{where}: the fields of {terminal_safe(event.name)} have {schema.row_size} bytes, "
+            "more than a record"
         )
     rows: Rows = defaultdict(list)
     source = _Source(event, schema, order)

@@ -9,6 +9,9 @@ from typing import Any
 
 from ptrace_client.perf_symbols.model import Dso, Map
 
+# Ends of others beside a mapping: one at either side, but where fork() laid them over each other.
+_ENDS_MAX = 1000
+
 
 class Maps:
     """Mappings by address. `frames` is what was worked out by them: emptied when they change."""
@@ -20,6 +23,9 @@ class Maps:
         # The same for stacks that are unwound here.
         self.unwound: dict[int, Any] = {}
         self._lowest: dict[Dso, Map] = {}
+
+    def __len__(self) -> int:
+        return len(self._maps)
 
     def __iter__(self) -> Iterator[Map]:
         return iter(self._maps)
@@ -64,6 +70,8 @@ class Maps:
             if old.end > new.end:
                 pgoff = old.pgoff + new.end - old.start
                 kept.append(replace(old, start=new.end, pgoff=pgoff))
+        if len(kept) > _ENDS_MAX:
+            kept = [new]
         self._maps[first:last] = kept
         self._starts[first:last] = [part.start for part in kept]
         self.forget()
@@ -89,5 +97,6 @@ class Maps:
 
     def add_all(self, others: Maps) -> None:
         """Add the mappings of another address space, as fork() does."""
-        for one in others._maps:
-            self.insert(one)
+        self._maps = sorted([*self._maps, *others._maps], key=lambda one: one.start)
+        self._starts = [one.start for one in self._maps]
+        self.forget()

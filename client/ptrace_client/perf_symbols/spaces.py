@@ -14,6 +14,9 @@ PROT_EXEC = 4
 _MAP_HUGETLB = 0x40000
 # Threads that are gone whose mappings are kept: records of several CPUs are not always in order.
 _GONE_MAX = 256
+# Mappings that processes have from their parents, all together: FORK records are much shorter than
+# what they copy, and two processes that are each other's children have twice as much each time.
+_INHERITED_MAX = 1 << 20
 # Memory that is of no file, though it has a name.
 _ANONYMOUS = re.compile(r"//anon\Z|/dev/zero|/anon_hugepage|\[stack|/SYSV|\[heap\]\Z")
 
@@ -26,6 +29,9 @@ class Spaces:
         self._by_tid: dict[int, Maps] = {}
         self._none = Maps()
         self._gone: deque[tuple[int, Maps]] = deque()
+        # At most so many of these can there be, and how often there was no room since looking.
+        self._inherited = 0
+        self._refused = 0
 
     def find(self, pid: int | None, tid: int) -> Maps:
         """Return the mappings of a thread, those of its process where no record told of it."""
@@ -69,6 +75,9 @@ class Spaces:
             self._by_tid.pop(tid, None)
         if pid == parent_pid or not copy:
             self._space(pid, tid)
+        elif not self._has_room(len(parent)):
+            # It has none then, as a process of which nobody told.
+            self._space(pid, tid)
         elif pid == tid:
             self._by_tid[tid] = parent.copy()
         elif (own := self._space(pid, tid)) is not parent:
@@ -83,6 +92,20 @@ class Spaces:
             # Unless the tid was born again.
             if self._by_tid.get(tid) is maps:
                 del self._by_tid[tid]
+
+    def _has_room(self, count: int) -> bool:
+        """Whether so many mappings may be copied, noting that they are."""
+        if self._inherited + count > _INHERITED_MAX and self._refused == 0:
+            # What is gone by now does not count any more.
+            spaces = {id(maps): len(maps) for maps in self._by_tid.values()}
+            self._inherited = sum(spaces.values())
+        if self._inherited + count > _INHERITED_MAX:
+            # To look at each time would take longer and longer.
+            self._refused = (self._refused + 1) % max(len(self._by_tid), 1)
+            return False
+        self._inherited += count
+        self._refused = 0
+        return True
 
     def _space(self, pid: int, tid: int) -> Maps:
         found = self._by_tid.get(tid)
