@@ -107,6 +107,8 @@ def _stdout_is_closed() -> bool:
     except (OSError, ValueError):
         # In a notebook, say, there is no file behind it.
         return False
+    if not hasattr(select, "poll"):
+        return False
     watch = select.poll()
     watch.register(output, 0)
     if not any(state & select.POLLERR for _, state in watch.poll(0)):

@@ -88,8 +88,20 @@ SYMBOL = {
 Rows = NDArray[Any]
 
 
+# Those that this machine has; O_BINARY is of Windows.
+_OPENING = ("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
+_FLAGS = sum(getattr(os, name, 0) for name in _OPENING)
+
+
 class ElfError(Exception):
     """The file is no ELF file, or not one that can be believed."""
+
+
+def _read_at(fd: int, size: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(fd, size, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.read(fd, size)
 
 
 class FileData:
@@ -108,7 +120,7 @@ class FileData:
             raise ElfError("something lies behind the end of the file")
         parts = []
         while size:
-            part = os.pread(self.fd, size, offset)
+            part = _read_at(self.fd, size, offset)
             if not part:
                 raise ElfError("the file has become shorter")
             parts.append(part)
@@ -243,8 +255,8 @@ def open_regular(path: str, *, follow: bool = True) -> FileData:
     Opening a FIFO may wait forever, opening a device may do something. Without `follow` a
     symbolic link is no regular file.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    own = 0 if follow else os.O_NOFOLLOW
+    flags = _FLAGS
+    own = 0 if follow else getattr(os, "O_NOFOLLOW", 0)
     if not hasattr(os, "O_PATH"):
         # Not Linux: there it must do that opening does not wait.
         return _regular(os.open(path, flags | own), path)

@@ -7,6 +7,7 @@ id; /proc/kallsyms if this host runs the recorded kernel; perf's own copies of i
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 
 import numpy as np
@@ -196,8 +197,8 @@ def is_this_kernel(
     now = reference_addresses(_read(_PROC_KALLSYMS))
     if reference is not None and now.get(reference[0]) == reference[1] != 0:
         return True
-    features, here = recording.features, os.uname()
-    return (features.hostname, features.os_release) == (here.nodename, here.release)
+    features, here = recording.features, platform.uname()
+    return (features.hostname, features.os_release) == (here.node, here.release)
 
 
 def _read(path: str) -> bytes:
