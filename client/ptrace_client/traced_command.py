@@ -99,7 +99,11 @@ class TracedCommand:
             return
         with self._ending:
             if not self._ended:
-                os.kill(self.pid, signal.SIGTERM)
+                try:
+                    os.kill(self.pid, signal.SIGTERM)
+                except PermissionError:
+                    # It has become another user's, as sudo does: it ends when it wants to.
+                    return
         self._waiter.join()
 
     def _wait(self, ended: Callable[[], None]) -> None:
