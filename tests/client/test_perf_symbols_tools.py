@@ -157,3 +157,16 @@ def test_few_children_stay(tmp_path: Path, program: Path) -> None:
 
     assert len(addr2line._tools) == 8
     addr2line.close()
+
+
+def test_files_in_the_current_folder_are_not_what_a_recording_names(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(program.parent)
+    told = Told()
+    told.mmap2(7, AT, 0x10000, program.name)
+
+    location = told.machine.locate(7, CpuMode.USER, _inlined_address(program))
+    assert location.map is not None
+    assert told.machine.srcline(location) == (None, 0)
+    told.machine.close()

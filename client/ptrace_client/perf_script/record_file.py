@@ -17,7 +17,8 @@ from typing import Final
 from ptrace_client.errors import ClientError
 from ptrace_client.printing import terminal_safe
 
-_MOST_BYTES: Final = 1 << 20
+# perf's own have some hundred bytes.
+_MOST_BYTES: Final = 1 << 16
 _BETWEEN_COMMANDS: Final = frozenset("();|&<>")
 _USERS_WORDS: Final = re.compile(r"\$[@*\d]|\$\{[@*\d]\}")
 # perf record's options with a value that stands in a word of its own, see perf-record(1).

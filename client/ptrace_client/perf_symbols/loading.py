@@ -38,7 +38,8 @@ class Loader:
 
     def path(self, dso: LoadedDso) -> str | None:
         """Return where the file itself is, None where it is not the one that was recorded."""
-        if dso.long_name.startswith(("[", "/tmp/perf-")):
+        # What is no path at all would be looked for wherever we are.
+        if not dso.long_name.startswith("/") or dso.long_name.startswith("/tmp/perf-"):
             return None
         from ptrace_client.perf_symbols.file_symbols import fits
         from ptrace_client.perf_symbols.files import opened
