@@ -78,6 +78,8 @@ def test_manual_pages_tell_all_commands_and_settings(steps: Path) -> None:
         assert word in manual
     for word in ("PTRACE-CLIENT(1)", "ptrace-client run", "ptrace-client sessions", "--duration"):
         assert word in manual
+    for word in ("ptrace-client record", "PTRACED_SCRIPTS", "perf.data.old", "134"):
+        assert word in manual
 
 
 def test_command_lines_are_completed(steps: Path) -> None:
