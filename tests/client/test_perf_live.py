@@ -347,6 +347,11 @@ def test_a_script_without_a_handler_is_told(tmp_path: Path) -> None:
         Run(tmp_path, "def trace_begin():\n    pass\n", EVENT)
 
 
+def test_a_script_that_only_exports_is_sent_to_recordings(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match="exports to a database, which takes a recording"):
+        Run(tmp_path, "perf_db_export_mode = True\ndef sample_table(*x):\n    pass\n", EVENT)
+
+
 def test_throttling_is_told_with_numbers_that_are_none(tmp_path: Path) -> None:
     text = """
         def throttle(*given):

@@ -168,6 +168,11 @@ class LiveScript:
         return frozenset(name for name in _ON_REQUEST if name in text)
 
     def _no_handler(self, schemas: Sequence[pb.EventSchema]) -> str:
+        if self._script.namespace.get(_EXPORT_MODE):
+            return (
+                f"{self.path} exports to a database, which takes a recording: "
+                "make one with `ptrace-client record`, and give it with -i"
+            )
         sampled = all(map(is_sample, schemas))
         remedy = PROCESS_EVENT if sampled else f"{names_for(schemas[0])[0]} or {UNHANDLED}"
         return f"{self.path} has no handler for {listed(schemas)}: define {remedy}"
