@@ -25,6 +25,7 @@ from ptrace_client.perf_script.read_groups import ReadGroups
 from ptrace_client.perf_script.recorded_context import RecordedContext
 from ptrace_client.perf_script.records import OtherRecords
 from ptrace_client.perf_script.sample_dict import SampleDicts
+from ptrace_client.perf_script.sample_sink import simple_sink
 from ptrace_client.perf_script.script import PerfScript, die
 from ptrace_client.perf_script.tracepoint import RecordedAs, Tracepoints
 from ptrace_client.printing import terminal_safe
@@ -201,11 +202,17 @@ class _Engine:
         return self._general_sink(event, recorded_as)
 
     def _general_sink(self, event: RecordedEvent, recorded_as: RecordedAs) -> Sink:
+        export = self._export
+        if export is None and recorded_as.event is event and recorded_as.sample is None:
+            order = ">" if self._recording.big_endian else "<"
+            dicts = self._sample_dicts.event_dicts(event)
+            simple = simple_sink(self._script, self._machine, event, dicts, order)
+            if simple is not None:
+                return simple
         lookup, parse = self._script.handler, recorded_as.sample or event.layout.sample
         make_dict = self._sample_dicts.of_event(event)
         callchain = self._machine.callchain
         has_chain = bool(recorded_as.event.attr.sample_type & SampleType.CALLCHAIN)
-        export = self._export
 
         def export_sink(data: Buffer, start: int, end: int, misc: int, time: int) -> None:
             assert export is not None

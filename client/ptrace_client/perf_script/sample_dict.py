@@ -41,10 +41,14 @@ class SampleDicts:
 
     def of_event(self, event: RecordedEvent) -> MakeDict:
         """Return what makes the dictionaries of an event's samples."""
-        return _EventDicts(self._recording, self._machine, event).make
+        return self.event_dicts(event).make
+
+    def event_dicts(self, event: RecordedEvent) -> EventDicts:
+        """Return what is the same in the dictionaries of an event's samples."""
+        return EventDicts(self._recording, self._machine, event)
 
 
-class _EventDicts:
+class EventDicts:
     """Makes the dictionaries of one event; what does not change is looked up once."""
 
     def __init__(self, recording: Recording, machine: Machine, event: RecordedEvent) -> None:
@@ -55,9 +59,11 @@ class _EventDicts:
         self._attr = attr
         with_times = attr.read_format & ~(ReadFormat.ID | ReadFormat.LOST)
         self._reads = bool(attr.sample_type & SampleType.READ or with_times)
-        self._no_counts = _NO_COUNTS if attr.read_format & ReadFormat.LOST else _NO_COUNTS[:2]
+        self.no_counts = _NO_COUNTS if attr.read_format & ReadFormat.LOST else _NO_COUNTS[:2]
         self._has_registers = bool(attr.sample_regs_intr or attr.sample_regs_user)
-        self._locates_address = bool(attr.sample_type & SampleType.ADDR) and _address_has_symbol(
+        # Whether a sample without registers and branches has nothing that others have not.
+        self.is_plain = not self._reads and not self._has_registers
+        self.locates_address = bool(attr.sample_type & SampleType.ADDR) and _address_has_symbol(
             attr
         )
 
@@ -78,16 +84,16 @@ class _EventDicts:
         if self._reads:
             _put_read(inner, self._attr.read_format, sample)
         else:
-            inner["values"] = [self._no_counts]
+            inner["values"] = [self.no_counts]
         inner["weight"] = sample.weight
         inner["transaction"] = sample.transaction
         inner["datasrc"] = data_src
         inner["datasrc_decode"] = decode(data_src)
         inner["cpumode"] = mode
-        if self._locates_address:
+        if self.locates_address:
             inner["addr_correlates_sym"] = True
             place = machine.locate_data(tid, mode, sample.addr, sample.pid)
-            _put_place(inner, "addr_", place)
+            put_place(inner, "addr_", place)
         found: dict[str, Any] = {
             "ev_name": self._name,
             "attr": self._attr.raw,
@@ -95,7 +101,7 @@ class _EventDicts:
             "raw_buf": sample.raw,
             "comm": machine.comms[tid],
         }
-        _put_place(found, "", machine.locate(tid, mode, sample.ip, sample.pid))
+        put_place(found, "", machine.locate(tid, mode, sample.ip, sample.pid))
         found["callchain"] = callchain
         found["brstack"] = branch_stack(machine, sample) if sample.branches else []
         found["brstacksym"] = branch_symbols(machine, sample) if sample.branches else []
@@ -103,6 +109,27 @@ class _EventDicts:
             self._registers(sample) if self._has_registers else ("", "")
         )
         return found
+
+    def frame_keys(self, place: Location) -> dict[str, Any]:
+        """Return the dictionary of a plain sample with an ip there; its own keys are yet to be set.
+
+        They are sample, comm, callchain, brstack and brstacksym.
+        """
+        found: dict[str, Any] = {
+            "ev_name": self._name,
+            "attr": self._attr.raw,
+            "sample": None,
+            "raw_buf": b"",
+            "comm": None,
+        }
+        put_place(found, "", place)
+        return found | {
+            "callchain": None,
+            "brstack": None,
+            "brstacksym": None,
+            "iregs": "",
+            "uregs": "",
+        }
 
     def _registers(self, sample: Sample) -> tuple[str, str]:
         arch = self._recording.features.arch or platform.machine()
@@ -134,7 +161,7 @@ def _put_read(inner: dict[str, Any], read_format: int, sample: Sample) -> None:
     inner["values"] = [(each.id, each.value, each.lost or 0)[:length] for each in counters]
 
 
-def _put_place(keys: dict[str, Any], prefix: str, place: Location) -> None:
+def put_place(keys: dict[str, Any], prefix: str, place: Location) -> None:
     """Tell where an address lies, as far as it is known."""
     map, symbol = place.map, place.symbol
     if map is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ptrace_client.perf_symbols.model import Dso
 
 if TYPE_CHECKING:
+    from ptrace_client.perf_symbols.kallsyms_lines import KallsymsLines
     from ptrace_client.perf_symbols.table import SymbolTable
 
 KERNEL = "[kernel.kallsyms]"
@@ -41,7 +42,7 @@ class LoadedDso(Dso):
     is_in_header: bool = False
     is_module: bool = False
     # None until symbols were looked for.
-    symbols: SymbolTable | None = None
+    symbols: SymbolTable | KallsymsLines | None = None
     # The file whose symbols they are, which is the one to ask for lines.
     symbol_file: str | None = None
     # From a file's offsets to the addresses that it was linked for.

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrace_client.perf_symbols.table import GLOBAL, Demangle, Numbers, SymbolTable, plain
+from ptrace_client.perf_symbols.aliases import GLOBAL
+from ptrace_client.perf_symbols.table import Demangle, Numbers, SymbolTable, plain
 from ptrace_elf.elf import STRINGS_MAX, SYMBOL, SYMBOLS_MAX, Elf, ElfError, Rows
 
 SHT_SYMTAB, SHT_REL, SHT_DYNSYM = 2, 9, 11

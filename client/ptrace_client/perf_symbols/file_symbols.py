@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from ptrace_client.perf_symbols.aliases import GLOBAL
 from ptrace_client.perf_symbols.dsos import PERF_MAP, VDSO, LoadedDso
 from ptrace_client.perf_symbols.elf_symbols import (
     has_symbols,
@@ -20,7 +21,7 @@ from ptrace_client.perf_symbols.files import (
     opened,
     own_vdso,
 )
-from ptrace_client.perf_symbols.table import GLOBAL, Demangle, SymbolTable
+from ptrace_client.perf_symbols.table import Demangle, SymbolTable
 from ptrace_elf.elf import Elf, ElfError, open_regular
 
 _PERF_MAP_MAX = 256 << 20

@@ -20,25 +20,31 @@ _CACHE_MAX = 200_000
 class Frame:
     """An address and the entries that stand for it in chains, innermost inlined function first."""
 
-    __slots__ = ("_entries", "_inlined", "location")
+    __slots__ = ("_entries", "_inlined", "location", "shown")
+    # Of one without a mapping, which no file has.
+    build_id = b""
 
     def __init__(self, location: Location, inlined: list[Inlined]) -> None:
         self.location = location
         self._inlined = inlined
         # Made when first asked for: samples need many locations that no chain has.
         self._entries: list[dict[str, Any]] | None = None
+        # For whoever shows samples: what they are to be kept with, first of it whose it is.
+        self.shown: tuple[Any, ...] = (None,)
 
     def add_fresh_entries(self, chain: list[dict[str, Any]]) -> None:
         """Append the entries, for scripts to change."""
-        for known in self._entries or self._made():
+        for known in self._entries or self.entries():
             entry = known.copy()
             if "sym" in entry:
                 entry["sym"] = entry["sym"].copy()
             chain.append(entry)
 
-    def _made(self) -> list[dict[str, Any]]:
-        shown = self._inlined or [Inlined(self.location.symbol, None)]
-        self._entries = [_entry(self.location, one.symbol, one.srcline) for one in shown]
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the entries, which are the same each time."""
+        if self._entries is None:
+            shown = self._inlined or [Inlined(self.location.symbol, None)]
+            self._entries = [_entry(self.location, one.symbol, one.srcline) for one in shown]
         return self._entries
 
     def locations(self) -> list[Location]:

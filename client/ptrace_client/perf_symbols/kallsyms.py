@@ -6,11 +6,13 @@ import re
 
 import numpy as np
 
-from ptrace_client.perf_symbols.table import GLOBAL, WEAK, SymbolTable
+from ptrace_client.perf_symbols.aliases import GLOBAL, WEAK
+from ptrace_client.perf_symbols.table import SymbolTable
 
 # Functions and data, as perf takes them; mapping symbols of ARM ("$x") name nothing.
 _LINE = re.compile(rb"^([0-9a-fA-F]{1,16}) ([tTwWdDbB]) ([^$\n][^\n]*)$", re.M)
-_FUNCTION = re.compile(rb"^([0-9a-fA-F]{1,16}) [tTwW] (_text|_stext)$", re.M)
+_REFERENCES = ("_text", "_stext")
+_FUNCTION = re.compile(rb"([0-9a-fA-F]{1,16}) [tTwW]")
 
 
 def read_kallsyms(text: bytes) -> SymbolTable:
@@ -31,6 +33,13 @@ def read_kallsyms(text: bytes) -> SymbolTable:
 def reference_addresses(text: bytes) -> dict[str, int]:
     """Return the addresses of _text and _stext: 0 where the reader may not know them."""
     found: dict[str, int] = {}
-    for address, name in _FUNCTION.findall(text):
-        found.setdefault(name.decode(), int(address, 16))
+    for name in _REFERENCES:
+        ending = f" {name}\n".encode()
+        at = text.find(ending)
+        while at >= 0:
+            function = _FUNCTION.fullmatch(text, text.rfind(b"\n", 0, at) + 1, at)
+            if function is not None:
+                found[name] = int(function[1], 16)
+                break
+            at = text.find(ending, at + 1)
     return found

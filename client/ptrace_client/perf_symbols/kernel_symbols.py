@@ -24,6 +24,7 @@ from ptrace_client.perf_symbols.files import (
     opened,
 )
 from ptrace_client.perf_symbols.kallsyms import read_kallsyms, reference_addresses
+from ptrace_client.perf_symbols.kallsyms_lines import KallsymsLines, split_lines
 from ptrace_client.perf_symbols.kernel import Kernel, LateSymbol
 from ptrace_client.perf_symbols.model import Dso, Map
 from ptrace_client.perf_symbols.table import SymbolTable
@@ -40,12 +41,18 @@ _IMAGES = (
 )
 
 
-def load_image(kernel: Kernel) -> None:
-    """Give the kernel's and its modules' mappings their symbols."""
+def load_image(kernel: Kernel, *, by_lines: bool = True) -> None:
+    """Give the kernel's and its modules' mappings their symbols.
+
+    With `by_lines`, such as nothing can be added to, if there are as good ones.
+    """
     assert kernel.image is not None
     dso = kernel.image.dso
     assert isinstance(dso, LoadedDso)
-    for table, move in _Finder(kernel).tables(dso):
+    for found, move in _Finder(kernel).tables(dso):
+        if isinstance(found, bytes) and by_lines and _split_lines(kernel, found, move):
+            return
+        table = read_kallsyms(found) if isinstance(found, bytes) else found
         if len(table):
             _split(kernel, table, move)
             return
@@ -53,12 +60,14 @@ def load_image(kernel: Kernel) -> None:
 
 def take_late(kernel: Kernel) -> None:
     """Add the functions that came at run time."""
+    if any(isinstance(_symbols(late.map), KallsymsLines) for late in kernel.late):
+        load_image(kernel, by_lines=False)
     late_by_dso: dict[Dso, list[LateSymbol]] = {}
     for late in kernel.late:
         late_by_dso.setdefault(late.map.dso, []).append(late)
     for dso, symbols in late_by_dso.items():
         assert isinstance(dso, LoadedDso)
-        if dso.symbols is None:
+        if not isinstance(dso.symbols, SymbolTable):
             dso.symbols = SymbolTable()
         starts = [late.map.to_file(late.start) % (1 << 64) for late in symbols]
         sizes = [late.size for late in symbols]
@@ -86,25 +95,28 @@ class _Finder:
         self._kallsyms = kernel.sources.kallsyms
         self._reference = kernel.reference
 
-    def tables(self, dso: LoadedDso) -> Iterator[tuple[SymbolTable, int]]:
-        """Symbols, and how much higher they were recorded; what is wanted first comes first."""
+    def tables(self, dso: LoadedDso) -> Iterator[tuple[SymbolTable | bytes, int]]:
+        """Symbols, and how much higher they were recorded; what is wanted first comes first.
+
+        Those of /proc/kallsyms are its text.
+        """
         if self._kallsyms is not None:
             text = _read_given(self._kallsyms)
-            yield read_kallsyms(text), self._moved(text)
+            yield text, self._moved(text)
             return
         if self._vmlinux is not None:
             yield self._from_image(self._vmlinux, dso)
             return
         tracing = self._recording.tracing
         if tracing is not None and any(reference_addresses(tracing.kallsyms).values()):
-            yield read_kallsyms(tracing.kallsyms), self._moved(tracing.kallsyms)
+            yield tracing.kallsyms, self._moved(tracing.kallsyms)
         for path in self._image_paths(dso.build_id):
             yield self._from_image(path, dso)
         if not self._symfs:
             for path in self._kallsyms_paths(dso.build_id):
                 text = _read(path)
                 if any(reference_addresses(text).values()):
-                    yield read_kallsyms(text), self._moved(text)
+                    yield text, self._moved(text)
 
     def _image_paths(self, build_id: bytes) -> Iterator[str]:
         if not build_id:
@@ -145,6 +157,31 @@ class _Finder:
         return recorded - now if now else 0
 
 
+def _symbols(map: Map) -> SymbolTable | KallsymsLines | None:
+    assert isinstance(map.dso, LoadedDso)
+    return map.dso.symbols
+
+
+def _split_lines(kernel: Kernel, text: bytes, move: int) -> bool:
+    """Do what _split() does, for text; return whether that can be done."""
+    assert kernel.image is not None
+    lines = split_lines(text)
+    if lines is None:
+        return False
+    own, of_modules = lines
+    for name in {line.partition(b"\t[")[2] for line in of_modules.lines}:
+        map = kernel.maps.by_name(os.fsdecode(b"[" + name))
+        if map is not None and _symbols(map) is None:
+            assert isinstance(map.dso, LoadedDso)
+            module = name.removesuffix(b"]").decode(errors="surrogateescape")
+            map.dso.symbols = KallsymsLines(of_modules, map.pgoff - map.start, module)
+    dso = kernel.image.dso
+    assert isinstance(dso, LoadedDso)
+    dso.symbols = KallsymsLines(own, move)
+    kernel.image.start, kernel.image.end = dso.symbols.range
+    return True
+
+
 def _split(kernel: Kernel, table: SymbolTable, move: int) -> None:
     """Give the kernel's symbols to its mapping, those of modules to theirs, as perf does."""
     assert kernel.image is not None
@@ -176,11 +213,11 @@ def _split(kernel: Kernel, table: SymbolTable, move: int) -> None:
 def _give_to_module(map: Map | None, table: SymbolTable, indices: list[int]) -> None:
     assert map is not None
     assert isinstance(map.dso, LoadedDso)
-    if map.dso.symbols is None:
+    if not isinstance(map.dso.symbols, SymbolTable):
         chosen = np.zeros(len(table), bool)
         chosen[indices] = True
-        map.dso.symbols = table.select(chosen, map.pgoff - map.start)
-        map.dso.symbols.rename(lambda name: name.partition(b"\t")[0])
+        selected = map.dso.symbols = table.select(chosen, map.pgoff - map.start)
+        selected.rename(lambda name: name.partition(b"\t")[0])
 
 
 def is_this_kernel(

@@ -8,6 +8,7 @@ from ptrace_client.perf_symbols.demangle import Demangler
 from ptrace_client.perf_symbols.dsos import LoadedDso
 
 if TYPE_CHECKING:
+    from ptrace_client.perf_symbols.kallsyms_lines import KallsymsLines
     from ptrace_client.perf_symbols.table import SymbolTable
 
 
@@ -22,7 +23,7 @@ class Loader:
         """Return a name as it is shown."""
         return self.demangler([name])[0]
 
-    def load(self, dso: LoadedDso) -> SymbolTable:
+    def load(self, dso: LoadedDso) -> SymbolTable | KallsymsLines:
         """Return the symbols of a file; empty where none are found."""
         if dso.symbols is None:
             from ptrace_client.perf_symbols.file_symbols import load_symbols

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ptrace_client.perf_data.attr import SampleType
 from ptrace_client.perf_data.model import CpuMode, Record, Recording, RecordKind, Sample
+from ptrace_client.perf_symbols.chains import Chains
 from ptrace_client.perf_symbols.dsos import Dsos
 from ptrace_client.perf_symbols.frames import Frame, Frames
 from ptrace_client.perf_symbols.kernel import Kernel, KernelSources
@@ -67,6 +68,7 @@ class RecordedMachine:
         self._arch = recording.features.arch or platform.machine()
         self._has_warned = False
         self._frames = Frames(loader, kernel, self._sources if inline else None)
+        self._chains = Chains(self._resolve, kernel.maps, byte_order)
         # By tid, for whoever needs names often: never copied or replaced.
         self.comms: Comms = self._threads.comms
         self._kinds: dict[int, Callable[[Record], object]] = {
@@ -119,6 +121,20 @@ class RecordedMachine:
             frame.add_fresh_entries(chain)
         return chain
 
+    def sampled(
+        self, pid: int, tid: int, cpumode: int, ip: int, addresses: bytes
+    ) -> tuple[Frame, list[dict[str, Any]]]:
+        """Return the frame of a sample's ip, and callchain() of its chain's addresses."""
+        maps = self._spaces.find(pid, tid)
+        chain = self._chains.entries(maps, addresses, pid, tid) if addresses else []
+        if cpumode == _USER:
+            frame = maps.frames.get(ip)
+            return frame or self._frames.find(maps, ip), chain
+        if cpumode == _KERNEL:
+            frame = self._kernel.maps.frames.get(ip)
+            return frame or self._frames.find(self._kernel.maps, ip), chain
+        return self._frames.find(None, ip), chain
+
     def frames(self, sample: Sample) -> list[Location]:
         """Return where the entries of callchain() lie."""
         return [location for frame in self._chain(sample) for location in frame.locations()]
@@ -158,21 +174,28 @@ class RecordedMachine:
         return self._kernel.maps if cpumode == _KERNEL else None
 
     def _chain(self, sample: Sample) -> list[Frame]:
+        frames = self._resolve(sample.callchain, sample.pid, sample.tid)
+        if frames is None:
+            # perf takes a chain with another marker for damaged.
+            return []
+        if sample.event.attr.sample_type & _UNWINDABLE == _UNWINDABLE:
+            frames += self._unwound(sample)
+        return frames
+
+    def _resolve(self, addresses: Sequence[int], pid: int, tid: int) -> list[Frame] | None:
+        """Return the frames of a chain; None where it is damaged: has a marker of no mode."""
         frames: list[Frame] = []
         find = self._frames.find
-        maps: Maps | None = self._spaces.find(sample.pid, sample.tid)
-        for address in sample.callchain:
+        maps: Maps | None = self._spaces.find(pid, tid)
+        for address in addresses:
             if address < _FIRST_MARKER:
                 if len(frames) >= MAX_STACK:
                     break
                 frames.append(find(maps, address))
             elif (mode := _MODES.get(address)) is not None:
-                maps = self._maps(mode, sample.pid, sample.tid)
+                maps = self._maps(mode, pid, tid)
             else:
-                # perf takes a chain with another marker for damaged.
-                return []
-        if sample.event.attr.sample_type & _UNWINDABLE == _UNWINDABLE:
-            frames += self._unwound(sample)
+                return None
         return frames
 
     def _unwound(self, sample: Sample) -> list[Frame]:

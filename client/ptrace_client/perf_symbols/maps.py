@@ -22,6 +22,10 @@ class Maps:
         self.frames: dict[int, Any] = {}
         # The same for stacks that are unwound here.
         self.unwound: dict[int, Any] = {}
+        # Callchains by their addresses' bytes (chains.py).
+        self.chains: dict[bytes, Any] = {}
+        # Another one after each change.
+        self.version = 0
         self._lowest: dict[Dso, Map] = {}
 
     def __len__(self) -> int:
@@ -87,6 +91,8 @@ class Maps:
         """Empty what was worked out."""
         self.frames.clear()
         self.unwound.clear()
+        self.chains.clear()
+        self.version += 1
         self._lowest.clear()
 
     def copy(self) -> Maps:

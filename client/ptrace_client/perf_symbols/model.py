@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ptrace_client.perf_data.model import Record, Sample
 from ptrace_client.perf_symbols.threads import Comms
+
+if TYPE_CHECKING:
+    from ptrace_client.perf_symbols.frames import Frame
 
 
 @dataclass(eq=False, slots=True)
@@ -89,6 +92,14 @@ class Machine(Protocol):
 
         Keys are in perf's order, each only if known: ip, sym (start, end, binding, name),
         sym_off, sym_srcline, dso. Markers are gone.
+        """
+
+    def sampled(
+        self, pid: int, tid: int, cpumode: int, ip: int, addresses: bytes
+    ) -> tuple[Frame, list[dict[str, Any]]]:
+        """Return the frame of a sample's ip, and callchain() of a sample whose chain has these.
+
+        `addresses` are in the recording's byte order. For samples without stacks to unwind.
         """
 
     def frames(self, sample: Sample) -> list[Location]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrace_client.perf_symbols.aliases import Alias, goes_first
 from ptrace_client.perf_symbols.model import Symbol
 
-GLOBAL, WEAK = 1, 2
 _PAGE = 4096
 # Symbols that may lie, nested, between a function's start and an address in it.
 _NESTED_MAX = 64
@@ -166,20 +166,11 @@ class SymbolTable:
 
     def _goes_first(self, one: int, other: int, names: dict[int, str]) -> bool:
         """Whether perf prefers `one` over `other`, which comes later."""
-        one_name, other_name = names[one], names[other]
-        one_key, other_key = (
-            (
-                self._ends[index] > self._starts[index],
-                self._bindings[index] != WEAK,
-                self._bindings[index] == GLOBAL,
-                len(name.lstrip("_")) - len(name),
-                len(name.encode(errors="surrogateescape")),
-            )
-            for index, name in ((one, one_name), (other, other_name))
-        )
-        if one_key != other_key:
-            return one_key > other_key
-        return not one_name.startswith(("SyS", "compat_SyS"))
+        return goes_first(self._alias(one, names), self._alias(other, names))
+
+    def _alias(self, index: int, names: dict[int, str]) -> Alias:
+        has_size = bool(self._ends[index] > self._starts[index])
+        return Alias(has_size, int(self._bindings[index]), names[index])
 
 
 def _up_to_page(addresses: Numbers) -> Numbers:
