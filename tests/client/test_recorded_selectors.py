@@ -16,6 +16,8 @@ from ptrace_client.perf_data.selectors import RecordedSelector, parse_selectors
         ("sched:sched_[sw]*,page-faults", ["sched:sched_[sw]*", "page-faults"]),
         ("sched:sched_switch//,page-faults/-F 99,/", None),
         ("profile/-F 99/,cpu-clock/-c 1000/", ["profile", "cpu-clock"]),
+        ('uprobe:malloc@"libc.so.6",kprobe:f', ["uprobe:malloc", "kprobe:f"]),
+        ('uprobe:malloc@"/lib/a,b"//', ["uprobe:malloc"]),
         ("", [""]),
     ],
 )

@@ -19,6 +19,8 @@ _STACK_OPTIONS: Final = frozenset(("-g", "--call-graph"))
 # How often a recording has samples is decided; these have a number behind them.
 _RATES: Final = frozenset(("-F", "--freq", "-c", "--count", "--period"))
 
+_PROBES_OF_FILES: Final = frozenset(("uprobe", "uretprobe", "usdt"))
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedSelector:
@@ -40,8 +42,11 @@ def parse_selectors(selectors: Sequence[str], names: frozenset[str]) -> list[Rec
 
 def _parsed(text: str, names: frozenset[str]) -> RecordedSelector:
     name, *parts = _between(text, "/")
-    if text in names or not parts:
+    if text in names:
         return RecordedSelector(text, text)
+    name = _without_file(name.strip())
+    if not parts:
+        return RecordedSelector(text, name)
     if not _is_closed(parts):
         raise _refusal(text)
     options, *attributes = (part.strip() for part in parts)
@@ -55,7 +60,13 @@ def _parsed(text: str, names: frozenset[str]) -> RecordedSelector:
         if attribute not in ("", _STACK_ATTRIBUTE):
             raise _refusal(text)
         stack = stack or attribute == _STACK_ATTRIBUTE
-    return RecordedSelector(text, name.strip(), stack)
+    return RecordedSelector(text, name, stack)
+
+
+def _without_file(name: str) -> str:
+    """Return a probe's name as recordings have it: they do not tell in which file it was."""
+    kind, _, _ = name.partition(":")
+    return name.partition("@")[0] if kind in _PROBES_OF_FILES else name
 
 
 def _refusal(text: str) -> ClientError:
