@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from perf_files import two_events, wakeup_raw, written
 
+from ptrace_client.cli import execute
 from ptrace_client.perf_data.model import RecordKind
 
 PTRACE_CLIENT = Path(sys.executable).with_name("ptrace-client")
@@ -131,11 +132,13 @@ def test_templates_of_a_recording_run_on_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("option", ["-C 0", "-p 1", "-t 1", "--cgroups web", "--duration 3"])
 @pytest.mark.parametrize("command", ["run script.py", "trace"])
-def test_what_says_where_to_trace_is_refused(folder: Path, option: str, command: str) -> None:
+def test_what_says_where_to_trace_is_refused(
+    folder: Path, option: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     name, *rest = command.split()
-    status, out, err = client(folder, f"{name} -i perf.data {option} {' '.join(rest)}")
-    assert (status, out) == (2, "")
-    assert err.startswith(f"error: {option.split()[0]} is for live events")
+    assert execute([name, "-i", str(folder / "perf.data"), *option.split(), *rest]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.startswith(f"error: {option.split()[0]} is for live events")) == ("", True)
 
 
 @pytest.mark.parametrize(

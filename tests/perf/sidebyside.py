@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +71,29 @@ def run_ours(
     return _run(command, recording, cwd, clean_environment(**more))
 
 
-def run_both(recording: Path, script: Path, *args: str, cwd: Path | None = None) -> tuple[Run, Run]:
-    """Run a script over a recording under perf and, meanwhile, under ptrace-client."""
+def run_both(
+    recording: Path,
+    script: Path,
+    *args: str,
+    options: Sequence[str] = (),
+    own_options: Sequence[str] = (),
+    cwd: Path | None = None,
+) -> tuple[Run, Run]:
+    """Run a script over a recording under perf and, meanwhile, under ptrace-client.
+
+    `options` are for both, `own_options` for ptrace-client alone.
+    """
+    return together(
+        lambda: run_perf(recording, script, *args, options=options, cwd=cwd),
+        lambda: run_ours(recording, script, *args, options=(*options, *own_options), cwd=cwd),
+    )
+
+
+def together(one: Callable[[], Run], other: Callable[[], Run]) -> tuple[Run, Run]:
+    """Make two runs at the same time."""
     with ThreadPoolExecutor() as pool:
-        perfs = pool.submit(run_perf, recording, script, *args, cwd=cwd)
-        ours = pool.submit(run_ours, recording, script, *args, cwd=cwd)
-        return perfs.result(), ours.result()
+        first, second = pool.submit(one), pool.submit(other)
+        return first.result(), second.result()
 
 
 def _behind(args: Sequence[str]) -> Sequence[str]:

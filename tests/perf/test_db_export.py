@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from perf_files import USUAL, MadeRecording
 from recordings import HERE, SHIPPED, Recorder
-from sidebyside import first_difference, run_both, run_ours, run_perf
+from sidebyside import first_difference, run_both, run_ours, run_perf, together
 
 from ptrace_client.perf_data.attr import SampleType
 from ptrace_client.perf_data.model import RecordKind
@@ -129,8 +129,11 @@ def test_data_of_traces_and_switches_between_threads_are_exported(
 def test_sqlite_databases_are_the_same_table_by_table(
     recording: Recorder, tmp_path: Path, name: str, args: tuple[str, ...]
 ) -> None:
-    perfs = run_perf(recording(name), EXPORTER, str(tmp_path / "perf.db"), *args)
-    ours = run_ours(recording(name), EXPORTER, str(tmp_path / "ours.db"), *args)
+    path = recording(name)
+    perfs, ours = together(
+        lambda: run_perf(path, EXPORTER, str(tmp_path / "perf.db"), *args),
+        lambda: run_ours(path, EXPORTER, str(tmp_path / "ours.db"), *args),
+    )
 
     assert perfs.status == 0, perfs.stderr
     assert ours.status == 0, ours.stderr

@@ -6,15 +6,15 @@ import re
 import subprocess
 import textwrap
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from recordings import Recorder, clean_environment
-from sidebyside import CLIENT, TIMEOUT, Run, run_ours, run_perf
+from sidebyside import CLIENT, TIMEOUT, run_both
 
 pytestmark = pytest.mark.needs_kernel("tracefs", "perf events", "uprobes")
+
+PERFS_RULES = ("--strict", "--dialect", "perf-script")
 
 # Scripts for the recording "few", by what they show.
 SCRIPTS = {
@@ -242,20 +242,12 @@ def test_it_ends_as_with_perf(recording: Recorder, tmp_path: Path, source: str) 
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(source))
     arguments = ("one", "--two", "--", "three")
-    perfs, ours = run_both(recording("few"), script, *arguments)
+    perfs, ours = run_both(recording("few"), script, *arguments, own_options=PERFS_RULES)
     assert ours.stdout == perfs.stdout
     assert ours.shell_status == perfs.shell_status
-    assert ours.stderr == without_dump(perfs.stderr)
-
-
-def run_both(recording: Path, script: Path, *arguments: str) -> tuple[Run, Run]:
-    """Run a script under perf and under ours by perf's rules; our warnings are left out."""
-    options = ("--strict", "--dialect", "perf-script")
-    with ThreadPoolExecutor() as pool:
-        perfs = pool.submit(run_perf, recording, script, *arguments)
-        ours = run_ours(recording, script, *arguments, options=options)
+    # Our own warnings are left out.
     stderr = re.sub(r"^warning: .* gets no events: .*\n", "", ours.stderr)
-    return perfs.result(), replace(ours, stderr=stderr)
+    assert stderr == without_dump(perfs.stderr)
 
 
 # Handlers with which perf aborts, and what it takes for: its own rule.
@@ -273,8 +265,7 @@ def test_strict_aborts_where_perf_does(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"def raw_syscalls__sys_enter({parameters}): print('called')\n")
-    perfs = run_perf(recording("few"), script)
-    ours = run_ours(recording("few"), script, options=("--strict", "--dialect", "perf-script"))
+    perfs, ours = run_both(recording("few"), script, own_options=PERFS_RULES)
     assert perfs.shell_status == 134
     assert ours.shell_status == 134
     assert ours.stdout == perfs.stdout == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_recording import raw_record, write
 from recordings import clean_environment, perf
-from sidebyside import CLIENT, first_difference, run_ours, run_perf
+from sidebyside import CLIENT, first_difference, run_both, run_perf
 
 from ptrace_client.perf_script.defines import DefineWalk, handler_name
 from ptrace_client.perf_script.fields import field_code
@@ -89,7 +89,7 @@ def test_definitions_and_fields_are_those_of_perf(made: Made, tmp_path: Path) ->
 def test_a_recorder_sees_the_same(made: Made) -> None:
     # Of every event first unhandled, then by a handler with the sample's dictionary.
     script = Path(__file__).with_name("recorder.py")
-    theirs, ours = run_perf(made.path, script), run_ours(made.path, script)
+    theirs, ours = run_both(made.path, script)
     assert (theirs.status, ours.status) == (0, 0), ours.stderr
     assert first_difference(theirs.stdout, ours.stdout) == ""
     assert theirs.stdout.count("trace_unhandled") == len(made.formats)
@@ -115,7 +115,7 @@ def test_the_starter_script_of_all_events_is_perfs(made: Made, tmp_path: Path) -
     # AND perf and we run ours, alike
     script = tmp_path / "ours.py"
     script.write_text(ours_text)
-    run, own_run = run_perf(made.path, script), run_ours(made.path, script)
+    run, own_run = run_both(made.path, script)
     assert (run.status, run.stdout.count("Sample: {")) == (0, 3 * len(made.formats)), run.stderr
     assert first_difference(run.stdout, own_run.stdout) == ""
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from recordings import Recorder
-from sidebyside import run_ours, run_perf
+from sidebyside import run_both, run_ours
 
 pytestmark = pytest.mark.needs_kernel("tracefs", "perf events")
 
@@ -116,8 +116,7 @@ def test_strict_does_what_perf_does(recording: Recorder, name: str, tmp_path: Pa
     case = CASES[name]
     script = _script(tmp_path, case)
 
-    perfs = run_perf(recording("systems"), script)
-    strict = run_ours(recording("systems"), script, options=("--strict",))
+    perfs, strict = run_both(recording("systems"), script, own_options=("--strict",))
 
     assert perfs.shell_status == (0 if case.runs_under_perf else 134)
     assert strict.shell_status == perfs.shell_status

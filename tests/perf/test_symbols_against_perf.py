@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from recordings import Recorder, clean_environment, perf
-from sidebyside import CLIENT, first_difference, run_ours, run_perf
+from sidebyside import CLIENT, first_difference, run_both, run_ours, together
 
 from unprivileged import as_user
 
@@ -68,8 +68,7 @@ def _record(
 
 def _same(path: Path, *options: str, arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Check that both tell the same of each sample; return what."""
-    perfs = run_perf(path, SCRIPT, *arguments, options=options)
-    ours = run_ours(path, SCRIPT, *arguments, options=options)
+    perfs, ours = run_both(path, SCRIPT, *arguments, options=options)
 
     JITTED.update(re.findall(r"/tmp/perf-\d+\.map", perfs.stdout))
     assert not first_difference(perfs.stdout, ours.stdout)
@@ -113,8 +112,9 @@ def test_inlined_functions_and_lines_are_in_chains_if_wanted(folder: Path) -> No
     program = _build(folder / "inline", "-g")
     path = _record(folder / "inline.data", program)
 
-    plain = run_ours(path, SCRIPT)
-    inlined = run_ours(path, SCRIPT, options=("--inline",))
+    plain, inlined = together(
+        lambda: run_ours(path, SCRIPT), lambda: run_ours(path, SCRIPT, options=("--inline",))
+    )
 
     assert "sym_srcline" not in plain.stdout
     assert '"sym_srcline": "places.c:' in inlined.stdout

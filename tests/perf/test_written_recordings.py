@@ -16,7 +16,7 @@ import pytest
 from commandline import PTRACE_CLIENT, Ended, environment, open_folder, ptrace_client
 from processes import Daemon
 from recordings import Recorder, clean_environment, perf
-from sidebyside import run_ours, run_perf
+from sidebyside import run_both, run_perf
 
 from ptrace_client.event_decoder import EventDecoder
 from ptrace_client.perf_writing.output import open_output
@@ -293,7 +293,7 @@ def test_the_same_comes_through_a_pipe(daemon: Daemon, folder: Path) -> None:
 
     saved = folder / "saved.pipe"
     saved.write_bytes(done.stdout)
-    ours, perfs = run_ours(saved, EVERY_CALLBACK), run_perf(saved, EVERY_CALLBACK)
+    perfs, ours = run_both(saved, EVERY_CALLBACK)
     assert "raw_syscalls__sys_enter" in perfs.stdout
     assert ours.stdout == _without_unset(perfs.stdout)
 
@@ -369,7 +369,7 @@ def test_both_read_the_same_out_of_it(daemon: Daemon, folder: Path, recording: R
     events = "sched:sched_process_exec,raw_syscalls:sys_enter,page-faults"
     record(daemon, "-g", "-e", events, "-o", path, "--", recording.workload, "children", "3")
 
-    ours, perfs = run_ours(path, EVERY_CALLBACK), run_perf(path, EVERY_CALLBACK)
+    perfs, ours = run_both(path, EVERY_CALLBACK)
     assert "sched__sched_process_exec" in perfs.stdout
     assert ours.stdout == _without_unset(perfs.stdout)
 
