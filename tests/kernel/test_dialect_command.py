@@ -15,6 +15,16 @@ from processes import Calls, Daemon
 from streams import GETPPID
 
 
+def run_on_calls(daemon: Daemon, script: Path, events: str, program: Calls) -> Ended:
+    """Run a script while a program makes its calls and ends."""
+    options = ("-e", events, "-p", str(program.pid))
+    with run_script(daemon, script, *options) as running, daemon.connect() as host:
+        wait_for_session(host, script.name, running)
+        program.make()
+        program.end()
+        return running.end()
+
+
 def test_a_template_runs_unchanged(
     daemon: Daemon, tmp_path: Path, calls: Callable[..., Calls]
 ) -> None:
@@ -26,13 +36,7 @@ def test_a_template_runs_unchanged(
     script = tmp_path / "from_template.py"
     script.write_text(template.out)
     # WHEN it runs on events
-    program = calls(50)
-    options = ("-e", events, "-p", str(program.pid))
-    with run_script(daemon, script, *options) as running, daemon.connect() as host:
-        wait_for_session(host, script.name, running)
-        program.make()
-        program.end()
-        ended = running.end()
+    ended = run_on_calls(daemon, script, events, calls(50))
     # THEN it prints each of them
     assert (ended.status, ended.err) == (0, "")
     loaded, hello, *lines, bye = ended.out.splitlines()
@@ -57,13 +61,7 @@ def test_a_template_of_perfs_dialect_runs_live_and_is_that_of_a_recording(
     script = tmp_path / "from_template.py"
     script.write_text(template.out)
     # WHEN it runs on events
-    program = calls(50)
-    options = ("-e", events, "-p", str(program.pid))
-    with run_script(daemon, script, *options) as running, daemon.connect() as host:
-        wait_for_session(host, script.name, running)
-        program.make()
-        program.end()
-        ended = running.end()
+    ended = run_on_calls(daemon, script, events, calls(50))
     # THEN it prints each of them
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.count("syscalls__sys_enter_getppid") == 50

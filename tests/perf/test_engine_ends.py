@@ -115,22 +115,16 @@ SCRIPTS = {
         """,
     "a thread that never ends": """
         import _thread
-        import time
-        def work():
-            while True:
-                time.sleep(1)
+        locked = _thread.allocate_lock()
         def trace_begin():
-            _thread.start_new_thread(work, ())
+            locked.acquire()
+            _thread.start_new_thread(locked.acquire, ())
         def trace_end(): print("end")
         """,
     "a thread that outlives a failure": """
         import threading
-        import time
-        def work():
-            while True:
-                time.sleep(1)
         def trace_begin():
-            threading.Thread(target=work).start()
+            threading.Thread(target=threading.Event().wait).start()
         def raw_syscalls__sys_enter(*args): raise ValueError
         """,
     "a stdout that is not flushed": """
