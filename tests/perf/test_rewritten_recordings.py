@@ -54,7 +54,7 @@ def test_perfs_scripts_get_the_same_callbacks(
     assert ours.status == 0
 
 
-@pytest.mark.parametrize("name", ["fault-stacks", "uprobes"])
+@pytest.mark.parametrize("name", ["fault-stacks", "stacks"])
 def test_stacks_collapse_to_the_same(recording: Recorder, tmp_path: Path, name: str) -> None:
     again = tmp_path / "again.data"
     rewrite(recording(name), again)
