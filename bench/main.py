@@ -24,7 +24,7 @@ from measure import measure
 from ours import Daemon, Ours
 from peers import Bcc, Bpftrace, PerfFile, PerfPipe
 from producer import CONSUMER_CPU, PRODUCER_CPU, Producer
-from reading import SCRIPTS, measure_reading, record
+from reading import measure_reading, recordings
 from report import Results, dialect_table, page, reading_table
 from tool import Tool
 from wildcard import measure_bcc, measure_ours
@@ -138,13 +138,13 @@ def _measure_scripts(
     peers: bool,
 ) -> None:
     """Measure scripts in perf's dialect, live and, with `peers`, on a recording of perf's."""
-    file = record(directory, producer, effort.slow_calls) if peers else None
+    files = recordings(directory, producer, effort.slow_calls) if peers else {}
     for number in range(1, effort.rounds + 1):
         _progress(f"scripts in perf's dialect, round {number} of {effort.rounds}")
         for handler in DIALECT_HANDLERS:
             cost = measure_dialects(daemon, producer, handler, effort.calls)
             results.dialects.setdefault(handler, []).append(cost)
-        for handler in SCRIPTS if file is not None else ():
+        for handler, file in files.items():
             for name, reading in measure_reading(file, handler).items():
                 results.readings.setdefault((name, handler), []).append(reading)
 

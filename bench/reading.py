@@ -16,7 +16,15 @@ from processes import Account
 from producer import Producer
 from tool import HANDLERS
 
-SCRIPTS = ("count", "fields")
+# Handlers for the producer's calls.
+_OF_CALLS = ("count", "fields")
+# What is sampled for the handler of stacks: some seconds of Python, and of the kernel.
+_SAMPLED = """
+import json, os
+for number in range(160000):
+    json.loads(json.dumps(list(range(100))))
+    os.listdir("/proc/self")
+"""
 _CLIENT = Path(sys.executable).with_name("ptrace-client")
 
 
@@ -39,6 +47,14 @@ def record(directory: Path, producer: Producer, calls: int) -> Path:
         if not run.summary().count:
             raise RuntimeError("perf record has no events")
     return tool.file
+
+
+def recordings(directory: Path, producer: Producer, calls: int) -> dict[str, Path]:
+    """Record what is to be read; return the file for each handler."""
+    file, stacks = record(directory, producer, calls), directory / "stacks.data"
+    sample = ["perf", "record", "-q", "-F", "20000", "-e", "cpu-clock", "-g", "-o", stacks, "--"]
+    subprocess.run([*sample, sys.executable, "-c", _SAMPLED], check=True)
+    return {**dict.fromkeys(_OF_CALLS, file), "stacks": stacks}
 
 
 def measure_reading(file: Path, handler: str) -> dict[str, Reading]:

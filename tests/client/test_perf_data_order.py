@@ -185,3 +185,14 @@ def test_one_time_far_away_does_not_stop_the_others(
     for time in (1, *[1 << 60] * 4, 5):
         made.sample(1, time)
     assert times(opened(tmp_path, made)) == [1, *[1 << 60] * 4, 5]
+
+
+def test_samples_whose_id_lies_behind_their_time_have_their_own_event(tmp_path: Path) -> None:
+    made = MadeRecording()
+    kinds = SampleType.TIME | SampleType.ID
+    for id in (1, 2):
+        made.event(ids=(id,), sample_type=kinds)
+    for id, time in ((1, 30), (2, 10), (1, 20)):
+        made.record(RecordKind.SAMPLE, made.pack("QQ", time, id))
+    found = [(it.event.index, it.time) for it in opened(tmp_path, made).records() if it.event]
+    assert found == [(1, 10), (0, 20), (0, 30)]

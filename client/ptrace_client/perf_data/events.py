@@ -65,12 +65,14 @@ class Trailer:
 class CommonPlaces(NamedTuple):
     """Where the samples of all events have what is needed to queue them.
 
-    `unpack` returns kind, misc, size, id and time, without the id where there is one event.
+    `unpack` returns kind, misc, size, id and time, without the id where there is one event;
+    time and id where `time_first`.
     """
 
     unpack: Callable[[Buffer, int], tuple[Any, ...]]
     # Bytes that a sample must have at least.
     least: int
+    time_first: bool
 
 
 class Events:
@@ -132,14 +134,12 @@ class Events:
         ((id_at, time_at),) = self._places
         if not time_at or (len(self.all) > 1 and not id_at):
             return None
-        places = [time_at] if len(self.all) == 1 else [id_at, time_at]
+        places = [time_at] if len(self.all) == 1 else sorted((id_at, time_at))
         pattern, end = self._order + "IHH", _HEADER
         for place in places:
-            if place < end:
-                return None
             pattern, end = f"{pattern}{place - end}xQ", place + 8
         layout = struct.Struct(pattern)
-        return CommonPlaces(layout.unpack_from, layout.size)
+        return CommonPlaces(layout.unpack_from, layout.size, time_at < id_at)
 
     def of_sample(self, data: Buffer, start: int, end: int) -> RecordedEvent | None:
         """Return the event of a sample; None where its id is unknown."""

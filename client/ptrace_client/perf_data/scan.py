@@ -106,11 +106,14 @@ class Scan:
             return position
         if len(self._events.all) == 1:
             return self._samples_of_one(data, position, end, ready)
-        unpack, least, find = places.unpack, places.least, self._events.by_id.get
+        unpack, least, time_first = places
+        find = self._events.by_id.get
         new, add, finish = tuple.__new__, self.rounds.waiting.append, self.rounds.finish
         last, no_time = min(end - least, position + _SEGMENT), _NO_TIME
         while position <= last:
             kind, misc, size, id, time = unpack(data, position)
+            if time_first:
+                id, time = time, id
             following = position + size
             if kind != _SAMPLE:
                 if kind != _FINISHED_ROUND or size != _HEADER or len(ready) > _PORTION:

@@ -1,12 +1,14 @@
 """Calls of process_event, generated for events whose samples have a simple layout.
 
-Such samples are members of fixed size and perhaps a callchain: most that anyone records. What
+Such samples are members of fixed size around at most a callchain: most that anyone records. What
 is left for each is one unpacking and two dictionaries, which are as sample_dict.py makes them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -34,22 +36,38 @@ _FIXED: Final = (
     | SampleType.CPU
     | SampleType.PERIOD
 )
-# Those of them that scripts are shown.
+# Behind the callchain, 8 bytes each.
+_LAST: Final = {
+    SampleType.WEIGHT: "weight",
+    SampleType.DATA_SRC: "data_src",
+    SampleType.TRANSACTION: "transaction",
+    SampleType.PHYS_ADDR: "phys_addr",
+    SampleType.CGROUP: "cgroup",
+    SampleType.DATA_PAGE_SIZE: "data_page_size",
+    SampleType.CODE_PAGE_SIZE: "code_page_size",
+}
+_KNOWN: Final = functools.reduce(operator.or_, _LAST, _FIXED | SampleType.CALLCHAIN)
+# Those of the first that scripts are shown.
 _MEMBERS: Final = ("pid", "tid", "cpu", "ip", "time", "period", "addr")
+
+_LAST_DEFAULTS: Final = {"weight": 0, "data_src": NO_DATA_SRC, "transaction": 0, "phys_addr": 0}
 
 _SOURCE: Final = """\
 def sink(data, start, end, misc, record_time):
     handler = namespace.get("process_event")
     if handler is not last and not callable(handler): return
-    if end - start < size: return refuse(data, start, end, misc)
+    stop = start + {size}
+    if start + {least} > end: return refuse(data, start, end, misc)
     {unpacking}
     {chain}
+    {last}
     mode = misc & 7
     frame, chain = sampled(pid, tid, mode, ip, addresses)
     sample = {{
         "pid": pid, "tid": tid, "cpu": cpu, "ip": ip, "time": time, "period": period,
-        "phys_addr": 0, "addr": addr, "values": [no_counts], "weight": 0, "transaction": 0,
-        "datasrc": data_src, "datasrc_decode": data_src_text, "cpumode": mode,
+        "phys_addr": {phys_addr}, "addr": addr, "values": [no_counts],
+        "weight": {weight}, "transaction": {transaction},
+        "datasrc": {data_src}, "datasrc_decode": decode({data_src}), "cpumode": mode,
     }}
     {address}
     shown = frame.shown
@@ -63,9 +81,8 @@ def sink(data, start, end, misc, record_time):
     handler(found)
 """
 _CHAIN: Final = """\
-place = start + size
-    stop = place + 8 * count
-    if stop > end: return refuse(data, start, end, misc)
+place, stop = stop, stop + 8 * count
+    if stop + {last_size} > end: return refuse(data, start, end, misc)
     addresses = data[place:stop]"""
 _ADDRESS: Final = """\
 sample["addr_correlates_sym"] = True
@@ -77,20 +94,25 @@ def simple_sink(
 ) -> Sink | None:
     """Return what calls process_event with an event's samples; None where they are not simple."""
     kinds = SampleType(event.attr.sample_type)
-    if kinds & ~(_FIXED | SampleType.CALLCHAIN) or not dicts.is_plain:
+    if kinds & ~_KNOWN or not dicts.is_plain:
         return None
+    last = [name for bit, name in _LAST.items() if kinds & bit]
+    last_layout = struct.Struct(f"{byte_order}{len(last)}Q")
     has_chain = bool(kinds & SampleType.CALLCHAIN)
     unpacking, layout = _unpacking(event, kinds, byte_order, has_chain)
     source = _SOURCE.format(
+        size=layout.size,
+        least=layout.size + last_layout.size,
         unpacking=unpacking,
-        chain=_CHAIN if has_chain else 'addresses = b""',
+        chain=_CHAIN.format(last_size=last_layout.size) if has_chain else 'addresses = b""',
+        last=f"{', '.join(last)}, = unpack_last(data, stop)" if last else "",
+        **{name: name if name in last else str(value) for name, value in _LAST_DEFAULTS.items()},
         address=_ADDRESS if dicts.locates_address else "",
     )
     # Where there is no handler, what no script has stands for the last one.
     scope: dict[str, Any] = {
         "namespace": script.namespace,
         "last": script.handler("process_event") or simple_sink,
-        "size": layout.size,
         "unpack": layout.unpack_from,
         "refuse": event.layout.sample,
         "sampled": machine.sampled,
@@ -100,8 +122,8 @@ def simple_sink(
         "event": event,
         "show": _shower(event, dicts),
         "no_counts": dicts.no_counts,
-        "data_src": NO_DATA_SRC,
-        "data_src_text": decode(NO_DATA_SRC),
+        "unpack_last": last_layout.unpack_from,
+        "decode": decode,
     }
     exec(compile(source, "<ptrace-client process_event>", "exec"), scope)
     sink: Sink = scope["sink"]

@@ -17,8 +17,8 @@ _COPY: Final = dict[str, Any].copy
 
 # The frames of a chain's addresses, for a pid and a tid.
 Resolve: TypeAlias = Callable[[Sequence[int], int, int], list[Frame] | None]
-# The entries, at which places there are symbols, and those.
-_Known: TypeAlias = tuple[list[dict[str, Any]], list[int], list[dict[str, Any]]]
+# The entries, and what those that have one have as their symbol: (place, symbol).
+_Known: TypeAlias = tuple[list[dict[str, Any]], list[tuple[int, dict[str, Any]]]]
 
 
 class Chains:
@@ -37,12 +37,10 @@ class Chains:
         """Return the entries of a chain, for scripts to change; `maps` are those of the thread."""
         if self._version != self._kernel.version:
             self._forget()
-        entries, places, symbols = maps.chains.get(addresses) or self._make(
-            maps, addresses, pid, tid
-        )
+        entries, symbols = maps.chains.get(addresses) or self._make(maps, addresses, pid, tid)
         fresh = [*map(_COPY, entries)]
-        for place, symbol in zip(places, map(_COPY, symbols), strict=True):
-            fresh[place]["sym"] = symbol
+        for place, symbol in symbols:
+            fresh[place]["sym"] = symbol.copy()
         return fresh
 
     def _forget(self) -> None:
@@ -57,10 +55,11 @@ class Chains:
         numbers = struct.unpack(f"{self._byte_order}{count}Q", addresses)
         frames = self._resolve(numbers, pid, tid) or ()
         entries = [entry for frame in frames for entry in frame.entries()]
-        places = [place for place, entry in enumerate(entries) if "sym" in entry]
+        symbols = [(place, entry["sym"]) for place, entry in enumerate(entries) if "sym" in entry]
         if self._size > _CACHE_MAX:
             self._forget()
         self._size += count + _OF_CHAIN
-        self._used.add(maps)
-        known = maps.chains[addresses] = entries, places, [entries[at]["sym"] for at in places]
+        if not maps.chains:
+            self._used.add(maps)
+        known = maps.chains[addresses] = entries, symbols
         return known

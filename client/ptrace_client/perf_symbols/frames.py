@@ -90,7 +90,8 @@ class Frames:
             self._used.clear()
             self._count = 0
         self._count += 1
-        self._used.add(maps)
+        if not frames:
+            self._used.add(maps)
         frame = frames[address] = self._make(maps, address, sources)
         return frame
 

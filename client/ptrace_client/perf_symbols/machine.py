@@ -40,6 +40,7 @@ _UNWINDABLE = int(SampleType.REGS_USER | SampleType.STACK_USER)
 _CPU_MODE = 7
 # perf's default for scripts (kernel.perf_event_max_stack).
 MAX_STACK = 127
+_NO_FRAMES: dict[int, Frame] = {}
 
 
 class RecordedMachine:
@@ -187,13 +188,15 @@ class RecordedMachine:
         frames: list[Frame] = []
         find = self._frames.find
         maps: Maps | None = self._spaces.find(pid, tid)
+        known = _NO_FRAMES if maps is None else maps.frames
         for address in addresses:
             if address < _FIRST_MARKER:
                 if len(frames) >= MAX_STACK:
                     break
-                frames.append(find(maps, address))
+                frames.append(known.get(address) or find(maps, address))
             elif (mode := _MODES.get(address)) is not None:
                 maps = self._maps(mode, pid, tid)
+                known = _NO_FRAMES if maps is None else maps.frames
             else:
                 return None
         return frames
