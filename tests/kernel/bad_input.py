@@ -174,8 +174,15 @@ CASES = [
         "SyntaxError: invalid syntax\n",
     ),
     Case(
-        "script without handlers",
+        "script of no dialect",
         wakeup("empty.py"),
+        "error: cannot tell whose dialect empty.py is in: it defines no handler, neither "
+        "sys__event(event) nor sys__event(event_name, context, ...); "
+        "say --dialect perf-prof or --dialect perf-script\n",
+    ),
+    Case(
+        "script without handlers",
+        wakeup("--dialect", "perf-prof", "empty.py"),
         "error: {folder}/empty.py has no handler for sched:sched_wakeup: "
         "define sched__sched_wakeup(event) or __sample__(event)\n",
     ),

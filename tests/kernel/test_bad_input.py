@@ -33,7 +33,7 @@ START_HINT = (
 SCRIPTS = {
     "good.py": "def __sample__(event):\n    pass\n",
     "syntax.py": "def __sample__(event):\n    retrun 1\n",
-    "raises.py": "import no_such_module\n",
+    "raises.py": "import no_such_module\n\n\ndef sched__sched_wakeup(event):\n    pass\n",
     "empty.py": "def helper():\n    pass\n",
     "getppid.py": "def syscalls__sys_enter_getppid(event):\n    print('seen')\n",
 }
