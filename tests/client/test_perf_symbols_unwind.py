@@ -26,6 +26,8 @@ MASK = 0xFF01FF
 SOURCE = """
 #define FUNCTION __attribute__((noinline, noclone))
 volatile int sink;
+int getpid(void);
+FUNCTION void outside(void) { sink += getpid(); }
 FUNCTION void leaf(void) { sink++; }
 FUNCTION int big(int x) { volatile char room[200]; room[x] = 1; leaf(); return room[0] + x; }
 FUNCTION int outer(int x) { return big(x) + big(x + 1); }
@@ -41,7 +43,9 @@ __asm__(".text\\n.globl rules\\nrules:\\n.cfi_startproc\\n"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unwound")
-    return build(folder / "program", "-O2", "-pie", "-fomit-frame-pointer", source=SOURCE)
+    return build(
+        folder / "program", "-O2", "-pie", "-fomit-frame-pointer", "-Wl,-z,lazy", source=SOURCE
+    )
 
 
 def _event() -> RecordedEvent:
@@ -165,6 +169,25 @@ def test_a_file_that_is_mapped_twice_misleads_perf(program: Path, sane: bool) ->
     entries = told.machine.callchain(_sample(_address(program, "leaf"), stack))
 
     assert (len(entries) > 1) is sane
+
+
+def test_a_stub_that_has_just_been_called_is_known_by_its_code(program: Path) -> None:
+    told = _told(program)
+    # So that no rules are found.
+    told.mmap2(7, AT - 0x20000, 0x10000, str(program))
+    with opened(str(program)) as elf:
+        assert elf is not None
+        stubs = elf.section(b".plt")
+    assert stubs is not None
+    # The first entry is the one that all others go to.
+    stub = AT + int(stubs["offset"]) + 16
+    stack = [_address(program, "outer", 10), *[0] * 100]
+
+    addresses = [entry["ip"] for entry in told.machine.callchain(_sample(stub, stack))]
+    within = told.machine.callchain(_sample(stub + 6, stack))
+
+    assert addresses == [stub, _address(program, "outer", 9)]
+    assert len(within) == 1
 
 
 def test_code_of_other_widths_and_samples_without_registers(program: Path) -> None:

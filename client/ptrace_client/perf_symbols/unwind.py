@@ -5,9 +5,10 @@ As perf's libunwind does it: by the rules of .eh_frame, and where a file has non
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from ptrace_client.perf_data.model import Sample
 from ptrace_client.perf_symbols.cfi import (
@@ -42,6 +43,22 @@ _WORD: Final = struct.Struct("<Q")
 _PAGE: Final = 4096
 # How far frame pointers may be apart to be taken for such.
 _FRAME_MAX: Final = 0x4000
+_STUBS_MAX: Final = 1 << 20
+
+
+class _File(NamedTuple):
+    """What a file has for unwinding; `stubs` is its .plt, which lies at `stubs_offset` in it."""
+
+    table: FrameTable
+    elf: Elf
+    stubs: bytes
+    stubs_offset: int
+
+    def has_stub(self, offset: int) -> bool:
+        """Whether a stub of the procedure linkage table begins there: jmp, push, jmp."""
+        at = offset - self.stubs_offset
+        code = self.stubs[at : at + 16] if at >= 0 else b""
+        return code[:2] == b"\xff\x25" and code[6:7] == b"\x68" and code[11:12] == b"\xe9"
 
 
 class Unwinder:
@@ -50,7 +67,7 @@ class Unwinder:
     def __init__(self, loader: Loader, *, sane: bool) -> None:
         self._loader = loader
         self._sane = sane
-        self._tables: dict[LoadedDso, tuple[FrameTable, Elf] | None] = {}
+        self._tables: dict[LoadedDso, _File | None] = {}
 
     def addresses(self, sample: Sample, maps: Maps, most: int) -> list[int]:
         """Return the addresses of the frames, leaf first, at most so many.
@@ -85,33 +102,36 @@ class Unwinder:
         address = registers[_IP] - behind_call
         map = maps.find(address)
         found = None if map is None else self._table(map.dso)
-        row = None if map is None or found is None else self._row(maps, map, address, *found)
+        row = None if map is None or found is None else self._row(maps, map, address, found)
         if row is not None:
             caller = _apply(row, registers, stack)
             return None if caller is None else (caller, not row.is_signal_frame)
+        if map is not None and found is not None and found.has_stub(map.to_file(address)):
+            return _by_stub(registers, stack), True
         if found is None and not self._sane:
             # perf gives up where there is no table at all.
             return None
         caller = _by_frame_pointer(registers, stack)
         return None if caller is None else (caller, True)
 
-    def _row(self, maps: Maps, map: Map, address: int, table: FrameTable, elf: Elf) -> Row | None:
+    def _row(self, maps: Maps, map: Map, address: int, file: _File) -> Row | None:
         if self._sane:
-            linked = elf.address_of(map.to_file(address))
-            return None if linked is None else table.row(linked)
+            linked = file.elf.address_of(map.to_file(address))
+            return None if linked is None else file.table.row(linked)
         # perf has a file linked from where its lowest mapping is, be that another program's
         # that ran in the process before, or one to read the file.
         lowest = maps.lowest(map.dso) or map
-        base = int(elf.loaded[0]["vaddr"]) & -_PAGE if len(elf.loaded) else 0
-        return table.row((address - lowest.start + lowest.pgoff + base) & _MASK)
+        loaded = file.elf.loaded
+        base = int(loaded[0]["vaddr"]) & -_PAGE if len(loaded) else 0
+        return file.table.row((address - lowest.start + lowest.pgoff + base) & _MASK)
 
-    def _table(self, dso: Dso) -> tuple[FrameTable, Elf] | None:
+    def _table(self, dso: Dso) -> _File | None:
         assert isinstance(dso, LoadedDso)
         if dso not in self._tables:
             self._tables[dso] = self._read(dso)
         return self._tables[dso]
 
-    def _read(self, dso: LoadedDso) -> tuple[FrameTable, Elf] | None:
+    def _read(self, dso: LoadedDso) -> _File | None:
         self._loader.load(dso)
         copy = cached(dso.build_id, "vdso" if dso.name == VDSO else "elf")
         for path in (copy, self._loader.path(dso)):
@@ -156,11 +176,16 @@ def _registers(sample: Sample) -> dict[int, int] | None:
     return {own: recorded[number] for own, number in enumerate(_PERF_NUMBERS) if number in recorded}
 
 
-def _table_of(elf: Elf) -> tuple[FrameTable, Elf] | None:
+def _table_of(elf: Elf) -> _File | None:
     try:
-        return FrameTable(elf), elf
+        table = FrameTable(elf)
     except ElfError:
         return None
+    stubs = elf.section(b".plt")
+    if stubs is not None:
+        with contextlib.suppress(ElfError):
+            return _File(table, elf, elf.content(stubs, _STUBS_MAX), int(stubs["offset"]))
+    return _File(table, elf, b"", 0)
 
 
 def _apply(row: Row, registers: dict[int, int], stack: _Stack) -> dict[int, int] | None:
@@ -195,6 +220,13 @@ def _value(rule: Rule, cfa: int, registers: dict[int, int], read: Callable[[int]
         return registers[rule.value]
     value = evaluate(rule.expression, registers, read, cfa)
     return value if rule.kind == VALUE_EXPRESSION else read(value)
+
+
+def _by_stub(registers: dict[int, int], stack: _Stack) -> dict[int, int]:
+    """The caller of a stub that has just been called, which libunwind knows by its code."""
+    frame = registers[_CFA]
+    behind = (frame + _WORD.size) & _MASK
+    return {**registers, _IP: stack.read(frame), _SP: behind, _CFA: behind}
 
 
 def _by_frame_pointer(registers: dict[int, int], stack: _Stack) -> dict[int, int] | None:
