@@ -7,8 +7,8 @@ are those of the table that kallsyms.py makes of the same text.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import repeat
-from operator import contains, itemgetter
+from itertools import takewhile
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from ptrace_client.perf_symbols.aliases import GLOBAL, WEAK, Alias, goes_first
@@ -118,10 +118,15 @@ def split_lines(text: bytes) -> tuple[Lines, Lines] | None:
         return None
     own = len(lines)
     if b"[" in text:
-        own -= sum(map(contains, lines, repeat(b"\t[")))
-        if any(map(contains, lines[:own], repeat(b"["))):
+        own -= sum(1 for _ in takewhile(_is_of_module, reversed(lines)))
+        # Joined, that is looked for at once.
+        if b"[" in b"".join(lines[:own]):
             return None
     # Where the reader may not know addresses, all are the same.
     if not own or keys[0] == keys[own - 1] or keys[own - 1 : own] == keys[own : own + 1]:
         return None
     return Lines(lines[:own], keys[:own]), Lines(lines[own:], keys[own:])
+
+
+def _is_of_module(line: bytes) -> bool:
+    return b"\t[" in line
