@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -74,3 +76,15 @@ def _starts(keys: list[bytes]) -> list[int]:
 )
 def test_text_that_is_laid_out_otherwise_is_left_to_the_table(text: bytes) -> None:
     assert split_lines(text) is None
+
+
+def test_numpy_comes_without_threads_and_leaves_the_environment_alone() -> None:
+    program = (
+        "import os\n"
+        "from ptrace_client.perf_symbols.numbers import load_numpy\n"
+        "before = dict(os.environ)\n"
+        "load_numpy()\n"
+        "assert dict(os.environ) == before\n"
+        "assert len(os.listdir('/proc/self/task')) == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

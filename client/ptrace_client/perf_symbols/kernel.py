@@ -12,6 +12,7 @@ from ptrace_client.perf_data.model import Recording
 from ptrace_client.perf_symbols.dsos import KERNEL, Dsos, LoadedDso
 from ptrace_client.perf_symbols.maps import Maps
 from ptrace_client.perf_symbols.model import Map
+from ptrace_client.perf_symbols.numbers import load_numpy
 
 
 class LateSymbol(NamedTuple):
@@ -76,6 +77,7 @@ class Kernel:
     def load(self) -> None:
         """Find the symbols of the kernel and its modules, and what came since."""
         if self.late or (self.image is not None and not self._is_loaded):
+            load_numpy()
             from ptrace_client.perf_symbols.kernel_symbols import load_image, take_late
 
             if self.image is not None and not self._is_loaded:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ptrace_client.perf_symbols.demangle import Demangler
 from ptrace_client.perf_symbols.dsos import LoadedDso
+from ptrace_client.perf_symbols.numbers import load_numpy
 
 if TYPE_CHECKING:
     from ptrace_client.perf_symbols.kallsyms_lines import KallsymsLines
@@ -26,6 +27,7 @@ class Loader:
     def load(self, dso: LoadedDso) -> SymbolTable | KallsymsLines:
         """Return the symbols of a file; empty where none are found."""
         if dso.symbols is None:
+            load_numpy()
             from ptrace_client.perf_symbols.file_symbols import load_symbols
 
             dso.symbols = load_symbols(dso, self.symfs, self.demangler)
