@@ -142,6 +142,24 @@ def test_what_has_no_rules_is_left_by_its_frame_pointer(program: Path) -> None:
         assert len(told.machine.callchain(sample)) == 1
 
 
+@pytest.mark.parametrize("sane", [False, True])
+def test_behind_a_frame_pointer_perf_guesses_the_stack_pointer(program: Path, sane: bool) -> None:
+    told = _told(program, sane=sane)
+    _, size, _ = _row(program, "big", 18)
+    stack = [0] * 200
+    pointer = 10
+    stack[pointer + 1] = _address(program, "big", 19)
+    # Of big(), whose frame begins behind the one that is left, or 16 bytes from where that ends.
+    begins = pointer + 2 if sane else 2
+    stack[begins + size // 8 - 1] = _address(program, "outer", 10)
+
+    # No function is where the file begins.
+    sample = _sample(AT + 8, stack, bp=STACK + 8 * pointer)
+    addresses = [entry["ip"] for entry in told.machine.callchain(sample)]
+
+    assert addresses[:3] == [AT + 8, _address(program, "big", 18), _address(program, "outer", 9)]
+
+
 def test_perf_gives_up_where_a_file_has_no_rules_at_all(program: Path) -> None:
     told = _told(program)
     told.mmap2(7, AT * 2 // 3, 0x1000, "//anon")

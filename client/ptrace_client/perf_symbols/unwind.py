@@ -111,7 +111,7 @@ class Unwinder:
         if found is None and not self._sane:
             # perf gives up where there is no table at all.
             return None
-        caller = _by_frame_pointer(registers, stack)
+        caller = _by_frame_pointer(registers, stack, sane=self._sane)
         return None if caller is None else (caller, True)
 
     def _row(self, maps: Maps, map: Map, address: int, file: _File) -> Row | None:
@@ -229,7 +229,9 @@ def _by_stub(registers: dict[int, int], stack: _Stack) -> dict[int, int]:
     return {**registers, _IP: stack.read(frame), _SP: behind, _CFA: behind}
 
 
-def _by_frame_pointer(registers: dict[int, int], stack: _Stack) -> dict[int, int] | None:
+def _by_frame_pointer(
+    registers: dict[int, int], stack: _Stack, *, sane: bool
+) -> dict[int, int] | None:
     """The caller by the frame pointer, if there can be a frame: libunwind's guess."""
     pointer = registers.get(_BP, 0)
     distance = pointer - registers[_CFA]
@@ -237,4 +239,8 @@ def _by_frame_pointer(registers: dict[int, int], stack: _Stack) -> dict[int, int
         return None
     outer, address = stack.read(pointer), stack.read(pointer + 8)
     caller = {_BP: outer, _SP: (pointer + 16) & _MASK, _IP: address}
-    return {**caller, _CFA: registers[_CFA]}
+    if sane:
+        return {**caller, _CFA: registers[_CFA]}
+    # libunwind does not know of the caller's stack pointer, and takes this for it.
+    guess = (registers[_CFA] + 16) & _MASK
+    return {**caller, _SP: guess, _CFA: guess}
