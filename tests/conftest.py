@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 
 # gRPC would start threads in children that are forked here, whose descriptors are closed. It
 # reads this when it is imported.
@@ -14,6 +15,17 @@ import pytest
 from ptraced.check import checks
 from ptraced.config import Config
 from vm import host_plugin
+
+
+@pytest.fixture(autouse=True)
+def _perfs_own_modules() -> Iterator[None]:
+    """Have perf find its modules again: a script that was run in this process changed where."""
+    before = os.environ.get("PERF_EXEC_PATH")
+    yield
+    if before is None:
+        os.environ.pop("PERF_EXEC_PATH", None)
+    else:
+        os.environ["PERF_EXEC_PATH"] = before
 
 
 @functools.cache
