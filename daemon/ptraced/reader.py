@@ -332,9 +332,9 @@ class Reader:
 
     def _drain_ring(self, feed: _Feed, ring: Ring, read: Amount) -> None:
         # Reads the ring at once, and makes the rows later: all programs that were started
-        # before a row are known then.
+        # before a row are known then, also to those who are told of tasks.
         batches = feed.source.rows(ring, self._room_for(ring))
-        if ring.filled and feed.source.needs_tasks:
+        if ring.filled and (feed.source.needs_tasks or self._tasks.listeners):
             self._tasks.catch_up()
         for rows in batches:
             takers = feed.takers[rows.event]
