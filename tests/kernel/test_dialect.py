@@ -201,6 +201,7 @@ def test_lost_is_called_with_the_times_that_order_gives(
     with run_script(daemon, script, *options) as running, daemon.connect() as host:
         wait_for_session(host, "lossy.py", running)
         os.kill(daemon.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, daemon.pid, os.WSTOPPED)
         try:
             # WHEN more happens than fits
             program.make()
